@@ -48,11 +48,8 @@ def _check_num_digits(num_digits):
 
 def _check_device(device):
     "A device that holds tensors"
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
+    try: return torch.empty(0, device=torch.device(device)).device
     except Exception as e: raise ValueError(f"device={device!r} cannot be used: {' '.join(str(e).split())}") from e
-    return device
 
 def _check_flag(name, value):
     if not isinstance(value, bool): raise TypeError(f"{name}={value!r}; expected True or False")
@@ -143,8 +140,11 @@ def _check_indices(self:MovingMNIST, indices):
     if idx.is_floating_point() or idx.is_complex() or idx.dtype==torch.bool: raise TypeError(f"indices hold {idx.dtype}; {expected}")
     idx = idx.long()
     wrong = (idx < -self.length) | (idx >= self.length)
-    if wrong.any(): raise IndexError(f"index {idx[wrong][0]} is out of range; {expected}")
+    if wrong.any(): raise self._out_of_range(idx[wrong][0])
     return idx.where(idx>=0, idx + self.length)
+
+@patch
+def _out_of_range(self:MovingMNIST, i): return IndexError(f"index {i} is out of range; expected whole numbers in -{self.length}..{self.length-1}")
 
 # %% ../nbs/05_data.ipynb #c2403dbb
 @patch
@@ -155,8 +155,9 @@ def draw(self:MovingMNIST,
     "Draw the poses of some sequences"
     bs = check_count('bs', bs, 1, 2**24)
     index = self._next_indices(bs) if indices is None else self._check_indices(indices)
-    seed = torch.randint(-2**63, 2**63-1, ()).item() % 2**64 if self.seed is None else self.seed
-    return self._draw(seed, index)
+    if self.seed is not None: return self._draw(self.seed, index)
+    fresh = torch.randint(2**63-1, ()).item()
+    return self._draw(fresh, index + (torch.arange(len(index)) << 39)) # An index that occurs twice gets two sequences
 
 @patch
 def _draw(self:MovingMNIST, seed, index, measure=False):
@@ -192,6 +193,7 @@ def __getitem__(self:MovingMNIST,
 ):           # uint8 `(T,C,H,W)`, or a list of T `(C,H,W)` where `concat` is False, after `transform`
     "One sequence"
     if not hasattr(i, '__index__') or isinstance(i, bool): raise TypeError(f"index {i!r} is a {type(i).__name__}; expected a whole number")
+    if not -self.length<=i<self.length: raise self._out_of_range(i)
     return self.__getitems__([i.__index__()])[0]
 
 @patch

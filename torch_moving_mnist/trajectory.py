@@ -38,14 +38,14 @@ def philox(
 
 # %% ../nbs/03_trajectory.ipynb #c2f5cc75
 class Philox:
-    "Random numbers for a batch of sequences, each a function of (seed, stream, index) and of what was asked before"
+    "Random numbers for a batch of sequences, each a function of (seed, stream, index) and of how many were asked for before"
     def __init__(self,
         seed:int,     # Key, 0 ≤ seed < 2⁶⁴
-        index:Tensor, # Sequence numbers, `(B,)` int64, not negative
+        index:Tensor, # Sequence numbers, `(B,)` int64; their 64 bits count
         stream=0,     # 0 ≤ stream < 2³²: numbers of two streams have nothing in common
     ):
         self.key,self.stream,self.block = (seed & _MASK, seed >> 32), stream, 0
-        self.low,self.high = index[:,None] & _MASK, index[:,None] >> 32
+        self.low,self.high = index[:,None] & _MASK, (index[:,None] >> 32) & _MASK
 
     def words(self,
         *shape,   # Shape of the numbers for one sequence

@@ -1,0 +1,62 @@
+"Matrices against a product of elementary ones, one pose at a time"
+import math
+
+import torch
+from hypothesis import given, settings, strategies as st
+
+from torch_moving_mnist.affine import affine_matrix, invert_affine, to_theta
+
+
+def product(*ms):
+    "Plain nested lists, multiplied from left to right"
+    out = [[float(i==j) for j in range(3)] for i in range(3)]
+    for m in ms: out = [[sum(out[i][k]*m[k][j] for k in range(3)) for j in range(3)] for i in range(3)]
+    return out
+
+
+def shift(x, y): return [[1,0,x],[0,1,y],[0,0,1]]
+
+
+def by_hand(angle, dx, dy, scale, p, q, digit, canvas):
+    a,p,q = (math.radians(o) for o in (angle, p, q))
+    rotate = [[math.cos(a),-math.sin(a),0],[math.sin(a),math.cos(a),0],[0,0,1]]
+    shear_y = [[1,0,0],[-math.tan(q),1,0],[0,0,1]]
+    shear_x = [[1,-math.tan(p),0],[0,1,0],[0,0,1]]
+    grow = [[scale,0,0],[0,scale,0],[0,0,1]]
+    to_origin = shift(-(digit[1]-1)/2, -(digit[0]-1)/2)
+    to_canvas = shift((canvas[1]-1)/2 + dx, (canvas[0]-1)/2 + dy)
+    return product(to_canvas, rotate, shear_y, shear_x, grow, to_origin)
+
+
+pose = st.tuples(st.floats(-360,360), st.floats(-100,100), st.floats(-100,100), st.floats(.05,20), st.floats(-80,80), st.floats(-80,80))
+size = st.tuples(st.integers(1,200), st.integers(1,200))
+
+
+@settings(max_examples=300, deadline=None)
+@given(pose, size, size)
+def test_matrix_is_the_product_of_its_steps(pose, digit, canvas):
+    angle,dx,dy,scale,p,q = (torch.tensor(o, dtype=torch.float64) for o in pose)
+    m = affine_matrix(angle, torch.stack([dx,dy]), scale, torch.stack([p,q]), digit, canvas)
+    expected = torch.tensor(by_hand(*pose, digit, canvas), dtype=torch.float64)
+    torch.testing.assert_close(m, expected, rtol=1e-9, atol=1e-9*scale.item()*200)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pose, size, size)
+def test_inverse_leads_back(pose, digit, canvas):
+    angle,dx,dy,scale,p,q = (torch.tensor(o, dtype=torch.float64) for o in pose)
+    m = affine_matrix(angle, torch.stack([dx,dy]), scale, torch.stack([p,q]), digit, canvas)
+    torch.testing.assert_close(invert_affine(m), torch.linalg.inv(m), rtol=1e-7, atol=1e-7)
+
+
+def test_theta_sends_canvas_corners_to_digit_corners_where_the_digit_fills_the_canvas():
+    zero,one = torch.zeros(()),torch.ones(())
+    m = affine_matrix(zero, torch.zeros(2), one*3, torch.zeros(2), (10,20), (30,60))
+    torch.testing.assert_close(to_theta(m, (10,20), (30,60)), torch.eye(3)[:2], rtol=0, atol=1e-6)
+
+
+def test_any_batch_shape():
+    def p(*s): return torch.rand(*s, dtype=torch.float64)
+    m = affine_matrix(p(2,3,4), p(2,3,4,2), p(2,3,4)+.5, p(2,3,4,2), (28,28), (64,48))
+    assert m.shape==(2,3,4,3,3)
+    assert to_theta(m, (28,28), (64,48)).shape==(2,3,4,2,3)

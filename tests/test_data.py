@@ -1,0 +1,334 @@
+"The dataset: the same sequence wherever it is asked for, different ones wherever it must be"
+import concurrent.futures, copy, hashlib, inspect, pickle, random, subprocess, sys, textwrap, threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms as T
+from conftest import ROOT, needs_mnist
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.trajectory import Scene
+
+PARAMS = dict(angle=(-20,20), translate=((-30,30),(-30,30)), scale=(.8,1.3), shear=(-20,20))
+
+
+# ---- What the README promises
+
+@pytest.mark.parametrize('affine_params', [PARAMS, SimpleNamespace(**PARAMS)], ids=['dict','namespace'])
+def test_five_lines(source, affine_params, capsys):
+    ds = MovingMNIST(affine_params=affine_params, num_frames=10, num_digits=[1,2,3], img_size=64, **source)
+    assert capsys.readouterr().out=='New computed stats for MovingMNIST: ([0.07522265625], [0.17685937499999999])\n'
+    assert (ds[0].shape, ds[0].dtype)==((10,1,64,64), torch.uint8)
+    batch = ds.get_batch(bs=128)
+    assert (batch.shape, batch.dtype)==((128,10,1,64,64), torch.float32)
+    assert isinstance(ds.batch_tfms, T.Compose)
+    assert str(ds.batch_tfms)==str(T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize([0.07522265625], [0.17685937499999999])]))
+    assert ' '.join(str(ds.batch_tfms).split())=='Compose( ConvertImageDtype() Normalize(mean=[0.07522265625], std=[0.17685937499999999]) )'
+
+
+def test_positional_order_and_defaults(source):
+    p = inspect.signature(MovingMNIST.__init__).parameters
+    assert list(p)[1:8]==['path','affine_params','num_digits','num_frames','img_size','concat','normalize']
+    assert [p[k].default for k in ('path','num_digits','num_frames','img_size','concat','normalize')]==['.',[3],4,64,True,True]
+    assert vars(p['affine_params'].default)==PARAMS
+    ds = MovingMNIST(source['path'], PARAMS, [2], 6, 70, False, False, digits=source['digits'], download=False)
+    assert len(ds[0])==6 and ds[0][0].shape==(1,70,70)
+
+
+def test_batches_are_the_transformed_sequences(make):
+    ds = make(normalize=True)
+    batch = ds.get_batch(indices=[4,0,2])
+    for x,i in zip(batch, [4,0,2]): assert torch.allclose(x, (ds[i]/255 - .07522265625)/.17685937499999999, atol=1e-6)
+    assert torch.equal(ds.get_batch(indices=[1]), ds.batch_tfms(ds.render(ds.draw(indices=[1]))))
+    assert (ds.denormalize(batch)*255 - torch.stack([ds[i] for i in (4,0,2)])).abs().max()<1e-3
+    assert torch.equal(ds.denormalize(batch[0,0]), ds.denormalize(batch)[0,0])
+
+
+def test_transforms_may_be_replaced(make):
+    ds = make(normalize=True)
+    ds.batch_tfms = None
+    assert ds.get_batch(2).dtype==torch.uint8
+    assert torch.equal(ds.denormalize(ds.get_batch(indices=[0])), ds.get_batch(indices=[0])/255)
+    ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float64), T.Normalize([.5],[.25])])
+    assert ds.get_batch(2).dtype==torch.float64
+    assert torch.allclose(ds.denormalize(ds.get_batch(indices=[0])), ds[0][None].double()/255)
+    ds.batch_tfms = T.Normalize([.5],[.25])
+
+
+def test_concat_and_transform(make):
+    whole,parts = make()[1], make(concat=False)[1]
+    assert isinstance(parts, list) and torch.equal(torch.stack(parts), whole)
+    assert torch.equal(make(transform=lambda x: x.flip(0))[1], whole.flip(0))
+    assert make(concat=False, transform=len)[1]==5
+
+
+def test_normalize_choices(make, capsys):
+    def norm(ds): return ds.batch_tfms.transforms[1]
+    assert norm(make(normalize=(.1,.3))).mean==[.1]
+    assert len(make(normalize=False).batch_tfms.transforms)==1
+    assert not capsys.readouterr().out
+    measured = make(normalize='measured')
+    assert 'New computed stats' in capsys.readouterr().out
+    frames = measured.render(measured.draw(indices=range(600))).double()/255
+    assert abs(frames.mean() - norm(measured).mean[0])<.004 and abs(frames.std() - norm(measured).std[0])<.006
+    assert norm(make(normalize='measured')).mean==norm(measured).mean
+
+
+def test_measured_statistics_of_each_channel(fonts):
+    red = torch.zeros(70,3,28,28, dtype=torch.uint8)
+    red[:,0],red[:,1] = fonts().digits.images[:70,0], fonts().digits.images[:70,0]//2
+    red[:,2] = 1
+    ds = fonts(digits=red, normalize='measured', num_frames=40)
+    mean,std = ds.batch_tfms.transforms[1].mean, ds.batch_tfms.transforms[1].std
+    assert len(mean)==3 and mean[0]>mean[1]>mean[2]>0 and std[0]>std[1]>std[2]>0
+    assert ds.denormalize(ds.get_batch(2)).shape==(2,40,3,64,64)
+
+
+def test_statistics_of_other_canvases(fonts, capsys):
+    for size,most,ratio in [(64,3,(28/64)**2*3), (100,2,(28/100)**2*2), ((32,128),1,28*28/(32*128)), ((64,64),3,(28/64)**2*3)]:
+        fonts(img_size=size, num_digits=most, normalize=True)
+        assert capsys.readouterr().out==f'New computed stats for MovingMNIST: ([{0.131*ratio}], [{0.308*ratio}])\n'
+
+
+def test_length_and_iteration(make):
+    ds = make(length=7)
+    assert len(ds)==7 and len(list(ds))==7 and torch.equal(ds[-7], ds[0]) and torch.equal(ds[np.int64(3)], ds[torch.tensor(3)])
+    assert len(make())==len(make().digits) and make(length=10**15)[10**15-1].shape==(5,1,64,64)
+
+
+@pytest.mark.parametrize('kw', [
+    dict(num_frames=1), dict(num_digits=1), dict(num_digits=[10]), dict(num_digits=range(1,4)), dict(img_size=28), dict(img_size=29), dict(img_size=65), dict(img_size=(28,91)),
+    dict(img_size=(128,31)), dict(num_frames=1, num_digits=[1], img_size=28), dict(num_frames=100), dict(composite='over', interpolation='nearest'), dict(composite='sum')], ids=str)
+def test_shapes_at_the_edges(fonts, kw):
+    ds = fonts(**kw)
+    size = kw.get('img_size', 64)
+    shape = (kw.get('num_frames', 5), 1, *(size if isinstance(size, tuple) else (size,size)))
+    assert ds[0].shape==shape and ds.get_batch(1).shape==(1,*shape) and ds.get_batch(3).shape==(3,*shape)
+    assert ds.get_batch(indices=range(20)).max()==1
+
+
+def test_huge_batch(fonts):
+    ds = fonts(num_frames=2, img_size=32)
+    batch = ds.get_batch(5000)
+    assert batch.shape==(5000,2,1,32,32) and torch.equal(batch[4321]*255, fonts(num_frames=2, img_size=32, length=5000)[4321].float())
+
+
+def test_empty_slots_draw_nothing(fonts):
+    ds = fonts(num_digits=[1,4], num_frames=2)
+    scene = ds.draw(indices=range(50))
+    alone = scene.digit[:,1]<0
+    assert 10<alone.sum()<40
+    one = fonts(num_digits=[1], num_frames=2)
+    trimmed = {k: getattr(scene, k)[alone][:,:1] for k in ('digit','angle','translate','scale','shear','gain')}
+    small = Scene(**trimmed, digit_size=(28,28), canvas_size=(64,64))
+    assert torch.equal(ds.render(scene)[alone], one.render(small))
+
+
+def test_repr_tells_what_it_is(make):
+    text = repr(make(normalize=True))
+    for part in (make().digits.name, '64×64', 'num_digits=[1, 2, 3]', 'seed=0', 'Normalize(mean=[0.07522265625]', 'angle (-20.0, 20.0)', 'cpu'): assert part in text
+    assert 'fresh sequences' in repr(make(seed=None))
+
+
+# ---- The same sequence everywhere
+
+def test_same_in_any_batch_order_and_length(make):
+    ds = make()
+    singles = [ds[i] for i in range(8)]
+    for order in ([0,1,2,3,4,5,6,7], [7,6,5,4,3,2,1,0], [3,3,0]):
+        for i,x in zip(order, ds.__getitems__(order)): assert torch.equal(x, singles[i])
+        assert torch.equal(ds.get_batch(indices=order)*255, torch.stack([singles[i] for i in order]).float())
+    assert torch.equal(ds.get_batch(indices=torch.tensor([-1])), ds.get_batch(indices=np.array([len(ds)-1])))
+    assert torch.equal(make(length=10**9)[5], singles[5])
+
+
+def test_different_for_other_index_seed_and_split(make):
+    seen = {make(seed=seed, split=split).draw(indices=[i]).translate.numpy().tobytes() for seed in (0,1,2**40) for split in ('train','valid','test') for i in range(10)}
+    assert len(seen)==90
+
+
+def test_stream_goes_on(make):
+    ds,again = make(),make()
+    parts = [ds.get_batch(n) for n in (1,4,2)]
+    assert torch.equal(torch.cat(parts), again.get_batch(7))
+    assert torch.equal(torch.cat(parts), again.get_batch(indices=range(7)))
+
+
+def test_same_for_any_thread_count(make):
+    before = torch.get_num_threads()
+    try:
+        batches = []
+        for n in (1,2,3):
+            torch.set_num_threads(n)
+            batches.append(make(composite='sum').get_batch(indices=range(40)))
+    finally: torch.set_num_threads(before)
+    assert torch.equal(batches[0], batches[1]) and torch.equal(batches[0], batches[2])
+
+
+def test_same_from_many_threads(make):
+    ds = make()
+    expected = ds.__getitems__(range(40))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool: got = list(pool.map(ds.__getitem__, range(40)))
+    assert all(map(torch.equal, got, expected))
+
+
+def test_threads_share_one_stream(make):
+    ds = make(num_frames=1, num_digits=1)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool: scenes = list(pool.map(lambda _: ds.draw(3), range(100)))
+    drawn = torch.cat([s.translate for s in scenes]).flatten(1)
+    expected = make(num_frames=1, num_digits=1).draw(300).translate.flatten(1)
+    assert torch.equal(drawn[drawn[:,0].argsort()], expected[expected[:,0].argsort()])
+
+
+def test_pickles_and_copies(make):
+    ds = make(normalize=True)
+    for other in (pickle.loads(pickle.dumps(ds)), copy.deepcopy(ds)):
+        assert torch.equal(other[3], ds[3]) and torch.equal(other.get_batch(2), make(normalize=True).get_batch(2)) and repr(other)==repr(ds)
+    assert torch.equal(pickle.loads(pickle.dumps(ds.draw(indices=[3]))).angle, ds.draw(indices=[3]).angle)
+
+
+@pytest.mark.parametrize('workers,method', [(0,None), (2,'fork'), (2,'spawn')])
+def test_loader(make, workers, method):
+    ds = make(length=24, normalize=True)
+    expected = ds.__getitems__(range(24))
+    loader = DataLoader(ds, batch_size=5, num_workers=workers, multiprocessing_context=method)
+    assert torch.equal(torch.cat(list(loader)), torch.stack(expected))
+    g = torch.Generator().manual_seed(3)
+    order = torch.cat(list(DataLoader(range(24), batch_size=5, shuffle=True, generator=torch.Generator().manual_seed(3)))).tolist()
+    shuffled = torch.cat(list(DataLoader(ds, batch_size=5, shuffle=True, num_workers=workers, multiprocessing_context=method, generator=g)))
+    assert sorted(order)==list(range(24)) and order!=list(range(24))
+    assert torch.equal(shuffled, torch.stack([expected[i] for i in order]))
+
+
+def test_loader_variants(make):
+    ds = make(length=6)
+    expected = torch.stack(ds.__getitems__(range(6)))
+    assert torch.equal(torch.stack(list(DataLoader(ds, batch_size=None))), expected)
+    assert torch.equal(torch.cat(list(DataLoader(Subset(ds, [4,1]), batch_size=2))), expected[[4,1]])
+    frames = next(iter(DataLoader(make(length=6, concat=False), batch_size=6)))
+    assert len(frames)==5 and torch.equal(torch.stack(frames, 1), expected)
+
+
+@pytest.mark.parametrize('method', ['fork','spawn'])
+def test_unseeded_workers_never_agree(fonts, method):
+    ds = fonts(seed=None, length=12, num_frames=1, num_digits=1)
+    ds.transform = Fingerprint()
+    def epoch(seed):
+        torch.manual_seed(seed)
+        return [int(o) for batch in DataLoader(ds, batch_size=3, sampler=[0]*12, num_workers=2, multiprocessing_context=method) for o in batch]
+    first = epoch(0)
+    assert len(set(first))==12
+    assert epoch(0)==first
+    assert not set(epoch(1)) & set(first)
+
+
+def digest(x): return hashlib.md5(x.numpy().tobytes()).hexdigest()
+
+
+class Fingerprint:
+    "A whole number that differs between frames that differ; a class, so that it can be pickled"
+    def __call__(self, x): return int(digest(x)[:15], 16)
+
+
+class Stream(IterableDataset):
+    "Batches from `get_batch`, in each worker its own"
+    def __init__(self, ds): self.ds = ds
+    def __iter__(self): return (self.ds.get_batch(2) for _ in range(3))
+
+
+@pytest.mark.parametrize('seed', [0, None])
+def test_workers_that_call_get_batch_share_the_stream(fonts, seed):
+    ds = fonts(seed=seed, num_frames=1, num_digits=1)
+    got = {x.numpy().tobytes() for batch in DataLoader(Stream(ds), batch_size=None, num_workers=2) for x in batch}
+    assert len(got)==12
+    if seed==0: assert got=={x.numpy().tobytes() for x in ds.get_batch(indices=range(12))}
+
+
+def test_same_in_a_process_of_its_own(fonts):
+    code = textwrap.dedent('''
+        import hashlib, torch
+        torch.set_num_threads(1)
+        from torch_moving_mnist.data import MovingMNIST
+        ds = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=5, normalize=False, seed=0)
+        print(hashlib.md5(ds.get_batch(indices=[5,17]).numpy().tobytes()).hexdigest())''')
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.split()==[digest(fonts().get_batch(indices=[5,17]))]
+
+
+def test_fork_while_a_thread_draws(fonts):
+    "A child forked in the middle of another thread's draw can draw"
+    ds,stop = fonts(num_frames=1, num_digits=1),threading.Event()
+    def busy():
+        while not stop.is_set(): ds._next_indices(1)
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for t in threads: t.start()
+    try:
+        for _ in range(3): assert len(list(DataLoader(Stream(ds), batch_size=None, num_workers=2, multiprocessing_context='fork', timeout=60)))==6
+    finally:
+        stop.set()
+        for t in threads: t.join()
+
+
+# ---- Unseeded
+
+def test_unseeded_follows_torchs_seed(make):
+    ds = make(seed=None)
+    torch.manual_seed(1)
+    a,b,c = ds.get_batch(2), ds.get_batch(2), ds[0]
+    torch.manual_seed(1)
+    assert torch.equal(ds.get_batch(2), a) and torch.equal(ds.get_batch(2), b) and torch.equal(ds[0], c)
+    assert not torch.equal(a, b) and not torch.equal(ds[0], ds[0])
+    assert len({digest(x) for x in make(seed=None, num_digits=1).get_batch(indices=[0]*5)})==5
+
+
+RANKS = textwrap.dedent('''
+    import hashlib, sys, torch
+    from torch_moving_mnist.data import MovingMNIST
+    rank,world,store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    torch.distributed.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=world)
+    for seed in (0, None):
+        torch.manual_seed(0)
+        ds = MovingMNIST(digits='fonts', num_digits=1, num_frames=1, normalize=False, seed=seed)
+        for bs in (3, 2):
+            for x in ds.get_batch(bs): print(seed, hashlib.md5(x.numpy().tobytes()).hexdigest())
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()''')
+
+
+def test_ranks_draw_different_sequences(fonts, tmp_path):
+    procs = [subprocess.Popen([sys.executable, '-c', RANKS, str(r), '2', str(tmp_path/'store')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for r in range(2)]
+    lines = []
+    for p in procs:
+        out,err = p.communicate(timeout=120)
+        assert p.returncode==0, err
+        lines += out.split('\n')[:-1]
+    assert len(lines)==len(set(lines))==20
+    stream = fonts(num_digits=1, num_frames=1).get_batch(indices=range(10))
+    assert {o.split()[1] for o in lines if o[0]=='0'}=={digest(x) for x in stream}
+
+
+# ---- Nobody's random state moves
+
+def states(): return random.getstate(), pickle.dumps(np.random.get_state()), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize('seed', [3, None])
+def test_global_random_states_stay(source, seed):
+    before = states()
+    ds = MovingMNIST(num_digits=[1,2,3], num_frames=3, normalize='measured', seed=seed, **source)
+    assert states()==before
+    ds[0], ds.get_batch(3), ds.__getitems__([1,2]), ds.draw(2), repr(ds), ds.denormalize(ds.get_batch(2))
+    after = states()
+    assert after[:2]==before[:2]
+    assert (after[2]==before[2]) == (seed is not None)
+
+
+@needs_mnist
+def test_statistics_of_real_mnist():
+    "What the README says of them"
+    ds = MovingMNIST(ROOT, num_digits=[1,2,3], num_frames=10, normalize='measured', seed=1, download=False)
+    tfm = ds.batch_tfms.transforms[1]
+    assert abs(tfm.mean[0] - .053)<.003 and abs(tfm.std[0] - .195)<.003

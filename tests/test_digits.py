@@ -1,0 +1,246 @@
+"Splits, sources, and downloads that fail, stop half-way, or happen twice at once"
+import functools, gzip, hashlib, http.server, subprocess, sys, textwrap, threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import ROOT, needs_mnist
+from PIL import Image
+
+from torch_moving_mnist import digits as module
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.digits import FAMILY, SPLITS, load_digits, partition
+
+
+def idx(array):
+    "An array in MNIST's file format"
+    return bytes([0,0,8,array.ndim]) + b''.join(n.to_bytes(4, 'big') for n in array.shape) + array.astype(np.uint8).tobytes()
+
+
+def images(n): return np.broadcast_to(np.arange(n, dtype=np.uint8)[:,None,None], (n,28,28))
+
+
+FILES = {'train-images-idx3-ubyte': idx(images(10_050)), 'train-labels-idx1-ubyte': idx(np.arange(10_050) % 10),
+         't10k-images-idx3-ubyte': idx(images(30)), 't10k-labels-idx1-ubyte': idx(np.arange(30) % 10)}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope='session')
+def mirror(tmp_path_factory):
+    "The address of a server on this machine that has a small MNIST, and the checksums of its archives"
+    folder = tmp_path_factory.mktemp('mirror')
+    resources = []
+    for name,data in FILES.items():
+        packed = gzip.compress(data, mtime=0)
+        (folder/f'{name}.gz').write_bytes(packed)
+        resources.append((f'{name}.gz', hashlib.md5(packed).hexdigest()))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}/', resources
+        server.shutdown()
+
+
+@pytest.fixture
+def from_mirror(mirror, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.MNIST, 'mirrors', [mirror[0]])
+    monkeypatch.setattr(torchvision.datasets.MNIST, 'resources', mirror[1])
+
+
+def files(folder): return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob('*') if p.is_file())
+
+
+def test_download(from_mirror, tmp_path):
+    train,valid,test = (load_digits('mnist', tmp_path/'data', split=s) for s in SPLITS)
+    assert [len(o) for o in (train,valid,test)]==[50,10_000,30]
+    assert train.labels.tolist()==[i % 10 for i in range(50)] and valid.images[0,0,0,0]==50
+    assert files(tmp_path/'data')==sorted(f'MNIST/raw/{name}' for name in FILES)
+
+
+def test_a_home_folder_is_understood(from_mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    load_digits('mnist', '~/data')
+    assert (tmp_path/'data'/'MNIST'/'raw').is_dir()
+
+
+def test_failed_download_says_what_to_do_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(torchvision.datasets.MNIST, 'mirrors', [(tmp_path/'nowhere').as_uri() + '/'])
+    with pytest.raises(RuntimeError, match="MNIST could not be downloaded into path=.*MNIST/raw.*digits='fonts'"): load_digits('mnist', tmp_path/'data')
+    assert not files(tmp_path/'data')
+
+
+def test_broken_archive_is_not_trusted(from_mirror, mirror, monkeypatch, tmp_path):
+    wrong = [(name, '0'*32) for name,_ in mirror[1]]
+    monkeypatch.setattr(torchvision.datasets.MNIST, 'resources', wrong)
+    with pytest.raises(RuntimeError, match='could not be downloaded'): load_digits('mnist', tmp_path)
+    assert not files(tmp_path)
+
+
+def test_full_disk_half_way_leaves_nothing(from_mirror, monkeypatch, tmp_path):
+    def full(src, dst): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(module.os, 'replace', full)
+    with pytest.raises(RuntimeError, match='No space left on device'): load_digits('mnist', tmp_path)
+    assert not files(tmp_path)
+
+
+def test_interrupted_download_is_begun_anew(from_mirror, monkeypatch, tmp_path):
+    def stop(src, dst): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(module.os, 'replace', stop)
+        with pytest.raises(KeyboardInterrupt): load_digits('mnist', tmp_path)
+    assert len(load_digits('mnist', tmp_path))==50
+
+
+@pytest.mark.parametrize('name', list(FILES)[:2])
+@pytest.mark.parametrize('size', [0, 3, 9, 5000])
+def test_truncated_file_is_named(tmp_path, name, size):
+    raw = tmp_path/'MNIST'/'raw'
+    raw.mkdir(parents=True)
+    for n,data in FILES.items(): (raw/n).write_bytes(data[:size] if n==name else data)
+    before = files(tmp_path)
+    with pytest.raises(RuntimeError, match='holds a damaged MNIST.*Delete .* and run again'): load_digits('mnist', tmp_path)
+    assert files(tmp_path)==before
+
+
+def test_missing_without_download(tmp_path):
+    with pytest.raises(RuntimeError, match="holds no MNIST, and download=False.*digits='fonts'"): load_digits('mnist', tmp_path, download=False)
+    assert not files(tmp_path)
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(RuntimeError, match="path='.*/file/data' cannot be made.*digits='fonts'"): load_digits('mnist', tmp_path/'file'/'data')
+
+
+def test_folder_that_cannot_be_written(from_mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.os, 'access', lambda path, mode: False) # Root may write anywhere
+    with pytest.raises(RuntimeError, match='holds no MNIST and cannot be written to'): load_digits('mnist', tmp_path)
+    assert not files(tmp_path)
+
+
+def test_read_only_folder_with_the_data_is_enough(from_mirror, tmp_path, monkeypatch):
+    load_digits('mnist', tmp_path)
+    def forbidden(*args, **kwargs): raise PermissionError('read-only')
+    for name in ('makedirs','replace'): monkeypatch.setattr(module.os, name, forbidden)
+    monkeypatch.setattr(module.tempfile, 'TemporaryDirectory', forbidden)
+    assert len(load_digits('mnist', tmp_path))==50
+
+
+def test_two_processes_at_once(mirror, tmp_path):
+    code = textwrap.dedent(f'''
+        import sys, torchvision
+        torchvision.datasets.MNIST.mirrors, torchvision.datasets.MNIST.resources = [{mirror[0]!r}], {mirror[1]!r}
+        from torch_moving_mnist.digits import load_digits
+        print('ready', flush=True)
+        sys.stdin.readline()
+        print(len(load_digits('mnist', {str(tmp_path)!r})), flush=True)''')
+    procs = [subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for p in procs: assert p.stdout.readline()=='ready\n'
+    for p in procs: p.stdin.write('\n'); p.stdin.flush()
+    for p in procs:
+        out,err = p.communicate(timeout=120)
+        assert (p.returncode,out)==(0,'50\n'), err
+    assert files(tmp_path)==sorted(f'MNIST/raw/{name}' for name in FILES)
+
+
+def test_emnist_is_turned_upright(tmp_path):
+    raw = tmp_path/'EMNIST'/'raw'
+    raw.mkdir(parents=True)
+    picture = np.zeros((10_001,28,28), np.uint8)
+    picture[:,3,20] = 9
+    (raw/'emnist-balanced-train-images-idx3-ubyte').write_bytes(idx(picture))
+    (raw/'emnist-balanced-train-labels-idx1-ubyte').write_bytes(idx(np.full(10_001, 46)))
+    d = load_digits('emnist', tmp_path, download=False)
+    assert d.images[0,0,20,3]==9 and d.labels.tolist()==[46]
+
+
+def test_qmnist_labels_are_classes(tmp_path):
+    raw = tmp_path/'QMNIST'/'raw'
+    raw.mkdir(parents=True)
+    labels = np.tile(np.array([7,0,1,2,3,4,5,6], '>i4'), (10_001,1))
+    (raw/'qmnist-train-images-idx3-ubyte').write_bytes(idx(images(10_001)))
+    (raw/'qmnist-train-labels-idx2-int').write_bytes(bytes([0,0,12,2]) + b''.join(n.to_bytes(4, 'big') for n in labels.shape) + labels.tobytes())
+    d = load_digits('qmnist', tmp_path, split='valid', download=False)
+    assert d.labels.unique().tolist()==[7] and len(d)==10_000
+
+
+@pytest.mark.parametrize('name', [n for n in FAMILY if n!='mnist'])
+def test_family_is_looked_for(tmp_path, name):
+    with pytest.raises(RuntimeError, match='holds no .*MNIST'): load_digits(name, tmp_path, download=False)
+
+
+@pytest.mark.parametrize('n', [1, 6, 7, 8, 9, 100, 2940])
+def test_partition_covers_everything_once(n):
+    parts = [range(n)[partition(n, s)] for s in SPLITS]
+    assert [i for p in parts for i in p]==list(range(n)) and len(parts[0])>=len(parts[1])>=len(parts[2])
+
+
+def test_no_image_in_two_splits(source):
+    hashes = [{hashlib.sha256(im.numpy().tobytes()).digest() for im in load_digits(**{**source, 'split': s}).images} for s in SPLITS]
+    assert not (hashes[0] & hashes[1] or hashes[0] & hashes[2] or hashes[1] & hashes[2])
+
+
+@needs_mnist
+def test_real_mnist():
+    sizes = {s: len(load_digits('mnist', ROOT, s, download=False)) for s in SPLITS}
+    assert sizes==dict(train=50_000, valid=10_000, test=10_000)
+    theirs = torchvision.datasets.MNIST(ROOT, train=True)
+    ours = load_digits('mnist', ROOT, 'valid', download=False)
+    assert torch.equal(ours.images[:,0], theirs.data[-10_000:]) and torch.equal(ours.labels, theirs.targets[-10_000:])
+
+
+def test_fonts_are_made_once_and_fast():
+    "Drawing all font digits takes less time than importing torch and torchvision twice, in the same process"
+    code = """if True:
+        import time
+        a = time.perf_counter()
+        import torch, torchvision
+        b = time.perf_counter()
+        import torch_moving_mnist.digits
+        c = time.perf_counter()
+        torch_moving_mnist.digits.load_digits('fonts')
+        print((time.perf_counter() - c)/(b - a))"""
+    ratio = float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout)
+    assert ratio<2
+    assert load_digits('fonts').images.data_ptr()==load_digits('fonts').images.data_ptr()
+
+
+def test_sources_of_the_users_own():
+    g = torch.Generator().manual_seed(0)
+    grey,colour,labels = torch.randint(256, (14,20,24), generator=g, dtype=torch.uint8), torch.randint(256, (14,3,20,24), generator=g, dtype=torch.uint8), list(range(14))
+    assert torch.equal(load_digits(grey).images, grey[:10,None]) and load_digits(grey).labels is None
+    assert torch.equal(load_digits(grey.numpy()).images, grey[:10,None])
+    assert load_digits((colour, torch.tensor(labels)), split='test').labels.tolist()==[12,13]
+    pil = [(Image.fromarray(im.numpy()), label) for im,label in zip(grey, labels)]
+    assert torch.equal(load_digits(pil).images, grey[:10,None]) and load_digits(pil).labels.tolist()==labels[:10]
+    floats = [(im.float()/255, label) for im,label in zip(colour, labels)]
+    assert torch.equal(load_digits(floats).images, colour[:10])
+    unlabelled = [im for im in colour]
+    assert torch.equal(load_digits(unlabelled).images, colour[:10]) and load_digits(unlabelled).labels is None
+
+
+@pytest.mark.parametrize('digits,error,match', [
+    ('mnits', ValueError, "digits='mnits'.*Did you mean 'mnist'"), (5, TypeError, 'digits=5'), ({}, TypeError, 'digits={}'), (None, TypeError, 'digits=None'),
+    (torch.zeros(3,28,28), TypeError, 'torch.float32; expected uint8'), (torch.zeros(28,28, dtype=torch.uint8), ValueError, r'shape \(28, 28\)'),
+    (torch.zeros(3,2,28,28, dtype=torch.uint8), ValueError, r'\(3, 2, 28, 28\)'), (torch.zeros(0,28,28, dtype=torch.uint8), ValueError, 'at least one image'),
+    ((torch.zeros(3,28,28, dtype=torch.uint8), [1,2]), ValueError, r'shape \(2,\); expected \(3,\)'),
+    ((torch.zeros(3,28,28, dtype=torch.uint8), [.1,.2,.3]), TypeError, 'expected whole numbers'),
+    ([], ValueError, 'empty dataset'), ([(torch.zeros(1,4,4), 0), (torch.zeros(1,5,5), 0)], ValueError, 'images of shapes'),
+    ([(torch.full((1,4,4), 7.), 0)], ValueError, r'expected floats in \[0,1\] or uint8'),
+], ids=lambda o: None)
+def test_bad_sources(digits, error, match):
+    with pytest.raises(error, match=match): load_digits(digits)
+
+
+def test_bad_split_and_path():
+    with pytest.raises(ValueError, match="split='val'; expected one of 'train', 'valid', 'test'. Did you mean 'valid'"): load_digits('fonts', split='val')
+    with pytest.raises(TypeError, match='path=3; expected a folder'): load_digits('fonts', path=3)
+
+
+def test_digits_smaller_than_usual_on_a_small_canvas():
+    ds = MovingMNIST(digits=torch.full((7,4,4), 255, dtype=torch.uint8), img_size=(4,9), normalize=False, seed=0)
+    assert ds[0].shape==(4,1,4,9)

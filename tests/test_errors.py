@@ -1,0 +1,108 @@
+"Every parameter refuses what makes no sense, and says its name, its value and what was expected"
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from torch_moving_mnist.data import MovingMNIST
+
+NAN = float('nan')
+
+BAD = [
+    ('path', 3, TypeError), ('path', None, TypeError),
+    ('affine_params', 5, TypeError), ('affine_params', [1,2], TypeError), ('affine_params', dict(angel=(0,1)), ValueError), ('affine_params', {3: (0,1)}, TypeError),
+    ('num_digits', 0, ValueError), ('num_digits', -1, ValueError), ('num_digits', [], ValueError), ('num_digits', [1,0], ValueError), ('num_digits', 2.5, TypeError),
+    ('num_digits', '3', TypeError), ('num_digits', [True], TypeError), ('num_digits', None, TypeError), ('num_digits', 10**6, ValueError), ('num_digits', NAN, TypeError),
+    ('num_frames', 0, ValueError), ('num_frames', -3, ValueError), ('num_frames', 4., TypeError), ('num_frames', None, TypeError), ('num_frames', [4], TypeError),
+    ('num_frames', 10**12, ValueError), ('num_frames', True, TypeError),
+    ('img_size', 27, ValueError), ('img_size', 0, ValueError), ('img_size', -64, ValueError), ('img_size', (64,20), ValueError), ('img_size', (64,), ValueError),
+    ('img_size', (64,64,3), ValueError), ('img_size', 64., TypeError), ('img_size', '64', TypeError), ('img_size', None, TypeError), ('img_size', 10**9, ValueError),
+    ('img_size', [], ValueError), ('img_size', torch.tensor([64,64]), TypeError),
+    ('concat', 1, TypeError), ('concat', None, TypeError), ('concat', 'no', TypeError),
+    ('normalize', 'mesured', ValueError), ('normalize', None, TypeError), ('normalize', (.1,), TypeError), ('normalize', (.1,0.), ValueError), ('normalize', (.1,-1), ValueError),
+    ('normalize', (NAN,.3), ValueError), ('normalize', ([.1,.1],[.3,.3]), ValueError), ('normalize', ([.1],[.3,.3]), ValueError), ('normalize', .5, TypeError), ('normalize', ([],[]), ValueError),
+    ('normalize', (math.inf,.3), ValueError), ('normalize', ('a','b'), TypeError),
+    ('digits', 'minst', ValueError), ('digits', None, TypeError), ('digits', 3, TypeError), ('digits', torch.zeros(7,28,28), TypeError), ('digits', np.zeros((0,28,28), np.uint8), ValueError),
+    ('split', 'val', ValueError), ('split', 0, TypeError), ('split', None, TypeError), ('split', '', ValueError),
+    ('motion', 'jump', ValueError), ('motion', None, TypeError), ('motion', 3, TypeError),
+    ('composite', 'add', ValueError), ('composite', None, TypeError), ('interpolation', 'cubic', ValueError), ('interpolation', 2, TypeError),
+    ('seed', -1, ValueError), ('seed', 2**64, ValueError), ('seed', 1.5, TypeError), ('seed', 'a', TypeError), ('seed', True, TypeError), ('seed', NAN, TypeError),
+    ('length', 0, ValueError), ('length', -1, ValueError), ('length', 2.5, TypeError), ('length', 2**63, ValueError), ('length', '5', TypeError),
+    ('transform', 3, TypeError), ('device', 'gpu', ValueError), ('device', 'cuda:99', ValueError), ('device', None, ValueError), ('device', 3.5, ValueError),
+    ('download', 'yes', TypeError), ('download', None, TypeError),
+]
+
+
+@pytest.mark.parametrize('name,value,error', BAD, ids=lambda o: None)
+def test_constructor(name, value, error):
+    with pytest.raises(error) as e: MovingMNIST(**{'digits': 'fonts', 'normalize': False, name: value})
+    assert type(e.value) is error
+    message = str(e.value)
+    assert re.search(rf'\b{name}\b', message), message
+    assert 'expected' in message or 'smaller than' in message or 'cannot be used' in message, message
+    shown = repr(value) if not isinstance(value, (list, tuple, dict, torch.Tensor, np.ndarray)) else ''
+    assert shown in message, message
+
+
+RANGES = [
+    ('angle', (20,-20)), ('angle', (NAN,1)), ('angle', (0,math.inf)), ('scale', (0,1)), ('scale', (-1,1)), ('scale', (1.3,.8)), ('shear', (-90,0)), ('shear', (0,90)), ('shear', (5,4)),
+    ('translate', ((5,-5),(0,1))), ('translate', ((0,1),(NAN,NAN))),
+]
+
+
+@pytest.mark.parametrize('key,value', RANGES, ids=str)
+def test_ranges_that_make_no_sense(key, value):
+    with pytest.raises(ValueError, match=rf'{key}.*expected a range \(lo, hi\) of finite numbers'): MovingMNIST(digits='fonts', affine_params={key: value})
+
+
+@pytest.mark.parametrize('key', ['angle','translate','scale','shear'])
+@pytest.mark.parametrize('value', [5, None, 'ab', (1,), (1,2,3), [], ('a','b'), (None,1)], ids=str)
+def test_ranges_of_the_wrong_form(key, value):
+    with pytest.raises(TypeError, match=rf'{key}.*expected'): MovingMNIST(digits='fonts', affine_params={key: value})
+
+
+@pytest.fixture(scope='module')
+def ds(): return MovingMNIST(digits='fonts', normalize=False, seed=0, length=10)
+
+
+@pytest.mark.parametrize('bs,error', [(0,ValueError), (-1,ValueError), (2.,TypeError), ('8',TypeError), (None,TypeError), (True,TypeError), (10**12,ValueError), ([4],TypeError)], ids=str)
+@pytest.mark.parametrize('method', ['get_batch','draw'])
+def test_batch_size(ds, method, bs, error):
+    with pytest.raises(error, match=r'bs=.*expected a whole number, at least 1'): getattr(ds, method)(bs)
+    with pytest.raises(error, match=r'bs=.*expected a whole number, at least 1'): getattr(ds, method)(bs, indices=[1])
+
+
+@pytest.mark.parametrize('indices,error', [([],ValueError), ([10],IndexError), ([-11],IndexError), ([0,99],IndexError), ([1.5],TypeError), ([True],TypeError), ('ab',TypeError), (['a'],TypeError),
+    (3,ValueError), ([[0,1]],ValueError), ([None],TypeError), ([NAN],TypeError), ([2**70],TypeError), (torch.zeros(2),TypeError), ({1:2},TypeError)], ids=str)
+def test_indices(ds, indices, error):
+    for call in (ds.get_batch, ds.draw):
+        with pytest.raises(error, match=r'ind(ex|ices).*expected'): call(indices=indices)
+
+
+@pytest.mark.parametrize('i,error', [(10,IndexError), (-11,IndexError), (1.,TypeError), ('a',TypeError), (None,TypeError), (slice(2),TypeError), (True,TypeError), ([1],TypeError), (2**70,IndexError)], ids=str)
+def test_index(ds, i, error):
+    with pytest.raises(error, match=r'index.*expected'): ds[i]
+
+
+def test_render(ds):
+    with pytest.raises(TypeError, match='scene is a Tensor; expected a Scene'): ds.render(torch.zeros(3))
+    other = MovingMNIST(digits=torch.zeros(7,20,20, dtype=torch.uint8), normalize=False).draw(1)
+    with pytest.raises(ValueError, match=r'scene has digits of \(20, 20\) pixels; expected \(28, 28\)'): ds.render(other)
+
+
+def test_a_refused_call_leaves_the_stream_where_it_was(ds):
+    with pytest.raises(ValueError): ds.get_batch(0)
+    first = ds.get_batch(1)
+    assert torch.equal(first, ds.get_batch(indices=[0]))
+
+
+def test_all_black_digits_cannot_be_measured():
+    with pytest.raises(ValueError, match="normalize='measured' found no ink"): MovingMNIST(digits=torch.zeros(7,28,28, dtype=torch.uint8), normalize='measured')
+
+
+def test_nothing_is_loaded_before_the_arguments_are_checked(tmp_path):
+    with pytest.raises(ValueError, match='num_frames'): MovingMNIST(tmp_path/'nowhere', num_frames=0)
+    with pytest.raises(TypeError, match='download'): MovingMNIST(tmp_path/'nowhere', download=1)
+    assert not (tmp_path/'nowhere').exists()

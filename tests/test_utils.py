@@ -1,0 +1,138 @@
+"Pictures: every shape and range on the axes it belongs to, with the right values"
+import collections, io, os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torch_moving_mnist.utils import GIF, animate, replacing, save_gif, set_seed, show_image, show_images, to_device
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close('all')
+
+
+def shown(ax): return np.asarray(ax.images[0].get_array())
+
+
+STEP = torch.arange(16, dtype=torch.uint8).view(4,4)*17
+
+
+@pytest.mark.parametrize('im', [
+    STEP, STEP[None], STEP.numpy(), STEP[...,None], STEP.float()/255, (STEP.float()/255 - .075)/.177, STEP.double()*3 - 100, STEP.int()*1000, (STEP.float()/255).half(),
+    (STEP.float()/255).bfloat16(), (STEP.float()/255).requires_grad_(), STEP.tolist()], ids=lambda o: f'{type(o).__name__} {getattr(o, "dtype", "")} {np.shape(o)}' if not getattr(o, 'requires_grad', False) else 'grad')
+def test_every_layout_and_range_shows_the_same(im):
+    np.testing.assert_allclose(shown(show_image(im)), STEP.numpy()/255, atol=.01)
+
+
+def test_colour_is_scaled_too():
+    red = torch.stack([STEP, STEP//2, STEP//4])
+    for im in (red, red.permute(1,2,0), (red/255. - .2)/.3): np.testing.assert_allclose(shown(show_image(im)), red.permute(1,2,0).numpy()/255, atol=.01)
+
+
+def test_dark_bytes_stay_dark_and_frames_share_one_range():
+    assert shown(show_image(STEP//4)).max()<.26
+    video = torch.stack([STEP.float()*.1, STEP.float()]) - 3
+    axs = show_images(video)
+    assert shown(axs[0,0]).max()<.2 and shown(axs[0,1]).max()==1
+
+
+def test_constant_and_broken_images():
+    assert (shown(show_image(torch.full((4,4), -.42)))==0).all()
+    assert (shown(show_image(torch.full((4,4), float('nan'))))==0).all()
+    assert shown(show_image(torch.tensor([[0,float('inf')],[1,2.]]))).max()==1
+    assert shown(show_image(torch.tensor([[True,False]]))).tolist()==[[1,0]]
+
+
+@pytest.mark.parametrize('ims,kw,grid,used', [
+    (torch.zeros(10,1,8,8), {}, (1,10), 10), (torch.zeros(10,8,8), {}, (1,10), 10), (torch.zeros(8,8), {}, (1,1), 1), (torch.zeros(3,8,8), {}, (1,1), 1), (torch.zeros(10,3,8,8), {}, (1,10), 10),
+    ([torch.zeros(1,8,8)]*7, dict(nrows=2), (2,4), 7), ([torch.zeros(1,8,8)]*7, dict(ncols=3), (3,3), 7), ([torch.zeros(1,8,8)]*2, dict(nrows=2, ncols=3), (2,3), 2),
+    (torch.zeros(4,10,1,8,8), {}, (4,10), 40), (torch.zeros(4,10,1,8,8), dict(ncols=20), (2,20), 40), (np.zeros((5,8,8)), {}, (1,5), 5), (np.zeros((5,8,8,3)), {}, (1,5), 5),
+    ((torch.zeros(8,8) for _ in range(3)), {}, (1,3), 3)], ids=str)
+def test_grids(ims, kw, grid, used):
+    axs = show_images(ims, **kw)
+    assert axs.shape==grid
+    assert [bool(ax.images) for ax in axs.flat]==[True]*used + [False]*(grid[0]*grid[1]-used)
+    assert not any(ax.axison for ax in axs.flat)
+
+
+def test_titles_axes_and_keywords():
+    axs = show_images(torch.zeros(2,8,8), titles=[1,'b'], figsize=(3,2), cmap='viridis')
+    assert [ax.get_title() for ax in axs.flat]==['1','b'] and axs[0,0].images[0].get_cmap().name=='viridis'
+    assert tuple(axs[0,0].figure.get_size_inches())==(3,2)
+    ax = plt.subplots()[1]
+    assert show_image(STEP, ax=ax, title='x') is ax and ax.get_title()=='x'
+
+
+def test_showing_changes_nothing():
+    video = torch.randn(3,1,8,8)
+    before = video.clone()
+    show_images(video), animate(video)
+    assert torch.equal(video, before)
+
+
+@pytest.mark.parametrize('call,match', [
+    (lambda: show_images([]), 'ims is empty'), (lambda: show_images(torch.zeros(0,8,8)), 'ims is empty'), (lambda: show_images(torch.zeros(3)), r'shape \(3,\)'),
+    (lambda: show_images(torch.zeros(2,2,8,8,8,8)[0,0,0,0,0]), 'shape'), (lambda: show_image(torch.zeros(5,8,8)), r'im has shape \(5, 8, 8\)'),
+    (lambda: show_images(torch.zeros(2,8,8), nrows=0), 'nrows=0'), (lambda: show_images(torch.zeros(2,8,8), titles=['a']), 'titles has 1 entries'),
+    (lambda: animate(torch.zeros(2,8,8), fps=0), 'fps=0'), (lambda: animate(torch.zeros(2,8,8), fps=100), 'fps=100'), (lambda: animate(torch.zeros(2,8,8), zoom=0), 'zoom=0'),
+    (lambda: animate([]), 'frames is empty'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
+def test_refusals(call, match):
+    with pytest.raises(ValueError, match=match): call()
+
+
+def frames_of(gif):
+    im = Image.open(io.BytesIO(gif))
+    out = []
+    for i in range(im.n_frames):
+        im.seek(i)
+        out.append(np.asarray(im.convert('L')))
+    return out,im.info
+
+
+@pytest.mark.parametrize('form', [lambda v: v, lambda v: v[:,0], list, lambda v: (v.float()/255 - .1)/.3, lambda v: v.expand(-1,3,-1,-1)], ids=['TCHW','THW','list','normalised','colour'])
+def test_animations_show_each_frame(form):
+    video = torch.stack([STEP.roll(i, 1) for i in range(4)])[:,None]
+    gif = animate(form(video), fps=10, zoom=3)
+    got,info = frames_of(gif)
+    assert len(got)==4 and info['duration']==100 and info['loop']==0 and got[0].shape==(12,12)
+    for a,b in zip(got, video[:,0]): np.testing.assert_allclose(a[1::3,1::3], b, atol=3)
+
+
+def test_three_grey_frames_are_three_frames():
+    assert len(frames_of(animate(torch.stack([STEP, STEP.T, STEP.flip(0)])))[0])==3
+
+
+def test_many_videos_play_side_by_side():
+    got,_ = frames_of(animate(torch.randint(256, (5,3,1,8,8), dtype=torch.uint8), zoom=1))
+    assert len(got)==3 and got[0].shape==(17,26)
+
+
+def test_gifs_play_in_notebooks(tmp_path):
+    gif = animate(torch.zeros(2,8,8))
+    assert isinstance(gif, GIF) and gif._repr_html_().startswith('<img src="data:image/gif;base64,R0lGOD')
+    save_gif(torch.zeros(2,8,8), tmp_path/'new'/'a.gif')
+    assert (tmp_path/'new'/'a.gif').read_bytes()==gif and os.listdir(tmp_path/'new')==['a.gif']
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    (tmp_path/'a.txt').write_text('old')
+    with pytest.raises(OSError):
+        with replacing(tmp_path/'a.txt') as tmp:
+            with open(tmp, 'w') as f: f.write('half')
+            raise OSError
+    assert os.listdir(tmp_path)==['a.txt'] and (tmp_path/'a.txt').read_text()=='old'
+
+
+def test_to_device_keeps_the_nest():
+    Pair = collections.namedtuple('Pair', 'a b')
+    nest = dict(x=[torch.zeros(1), 'word', None], y=Pair(torch.zeros(2), (torch.zeros(3),)), z=collections.defaultdict(list, k=torch.zeros(4)), o=collections.OrderedDict(k=torch.zeros(5)))
+    moved = to_device(nest, 'meta')
+    tensors = [moved['x'][0], moved['y'].a, moved['y'].b[0], moved['z']['k'], moved['o']['k']]
+    assert all(t.device.type=='meta' for t in tensors) and [len(t) for t in tensors]==[1,2,3,4,5]
+    assert moved['x'][1:]==['word',None] and type(moved['y']) is Pair and type(moved['z']) is collections.defaultdict and moved['z']['new']==[]
+    assert nest['x'][0].device.type=='cpu'
