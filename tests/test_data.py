@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
+import torchvision.transforms.v2 as v2
 from conftest import ROOT, needs_mnist
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
@@ -55,7 +56,22 @@ def test_transforms_may_be_replaced(make):
     ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float64), T.Normalize([.5],[.25])])
     assert ds.get_batch(2).dtype==torch.float64
     assert torch.allclose(ds.denormalize(ds.get_batch(indices=[0])), ds[0][None].double()/255)
-    ds.batch_tfms = T.Normalize([.5],[.25])
+
+
+@pytest.mark.parametrize('tfms', [
+    v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([.1],[.3])]), torch.nn.Sequential(T.ConvertImageDtype(torch.float32), T.Normalize([.1],[.3])),
+    T.Compose([T.Compose([T.ConvertImageDtype(torch.float32)]), T.Normalize([.1],[.3])]), lambda x: 1 - x.float()/255], ids=['v2','sequential','nested','function'])
+def test_denormalize_undoes_any_pixelwise_transform(fonts, tfms):
+    ds = fonts()
+    ds.batch_tfms = tfms
+    assert (ds.denormalize(ds.get_batch(indices=[0,1]))*255 - torch.stack([ds[0],ds[1]])).abs().max()<1e-3
+    assert torch.equal(ds.denormalize(ds[0]), ds[0]/255)
+
+
+def test_pickles_hold_one_split(make):
+    for split in ('valid','test'):
+        ds = make(split=split)
+        assert len(pickle.dumps(ds))<1.1*ds.digits.images.numel() + 10*len(ds.digits) + 20_000
 
 
 def test_concat_and_transform(make):

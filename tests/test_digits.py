@@ -206,7 +206,12 @@ def test_fonts_are_made_once_and_fast():
         print((time.perf_counter() - c)/(b - a))"""
     ratio = float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout)
     assert ratio<2
-    assert load_digits('fonts').images.data_ptr()==load_digits('fonts').images.data_ptr()
+    assert module._draw_fonts()[0] is module._draw_fonts()[0]
+
+
+def test_drawn_fonts_cannot_be_spoilt():
+    load_digits('fonts').images.zero_()
+    assert load_digits('fonts').images.max()==255
 
 
 def test_sources_of_the_users_own():
@@ -219,6 +224,7 @@ def test_sources_of_the_users_own():
     assert torch.equal(load_digits(pil).images, grey[:10,None]) and load_digits(pil).labels.tolist()==labels[:10]
     floats = [(im.float()/255, label) for im,label in zip(colour, labels)]
     assert torch.equal(load_digits(floats).images, colour[:10])
+    assert load_digits((grey, None)).labels is None and torch.equal(load_digits(torch.utils.data.TensorDataset(colour)).images, colour[:10])
     unlabelled = [im for im in colour]
     assert torch.equal(load_digits(unlabelled).images, colour[:10]) and load_digits(unlabelled).labels is None
 
@@ -230,7 +236,11 @@ def test_sources_of_the_users_own():
     ((torch.zeros(3,28,28, dtype=torch.uint8), [1,2]), ValueError, r'shape \(2,\); expected \(3,\)'),
     ((torch.zeros(3,28,28, dtype=torch.uint8), [.1,.2,.3]), TypeError, 'expected whole numbers'),
     ([], ValueError, 'empty dataset'), ([(torch.zeros(1,4,4), 0), (torch.zeros(1,5,5), 0)], ValueError, 'images of shapes'),
-    ([(torch.full((1,4,4), 7.), 0)], ValueError, r'expected floats in \[0,1\] or uint8'),
+    ([(torch.full((1,4,4), 7.), 0)], TypeError, r'digits\[0\] cannot be used: an image with values 7..7; floats must lie in \[0,1\]'),
+    ([dict(image=torch.zeros(1,4,4))], TypeError, r'digits\[0\] cannot be used.*expected an image, or an image and a whole-numbered label'),
+    ([(torch.zeros(1,4,4), 'two')], TypeError, r'digits\[0\] cannot be used'), (torchvision.datasets.MNIST, TypeError, 'expected a name, a tensor'),
+    ((torch.zeros(3,28,28, dtype=torch.uint8), torch.zeros(3,10, dtype=torch.int64)), ValueError, r'labels of digits have shape \(3, 10\)'),
+    ((torch.zeros(3,28,28, dtype=torch.uint8), ['a','b','c']), TypeError, 'labels of digits cannot be used'),
 ], ids=lambda o: None)
 def test_bad_sources(digits, error, match):
     with pytest.raises(error, match=match): load_digits(digits)

@@ -80,9 +80,28 @@ def test_showing_changes_nothing():
     (lambda: show_images(torch.zeros(2,2,8,8,8,8)[0,0,0,0,0]), 'shape'), (lambda: show_image(torch.zeros(5,8,8)), r'im has shape \(5, 8, 8\)'),
     (lambda: show_images(torch.zeros(2,8,8), nrows=0), 'nrows=0'), (lambda: show_images(torch.zeros(2,8,8), titles=['a']), 'titles has 1 entries'),
     (lambda: animate(torch.zeros(2,8,8), fps=0), 'fps=0'), (lambda: animate(torch.zeros(2,8,8), fps=100), 'fps=100'), (lambda: animate(torch.zeros(2,8,8), zoom=0), 'zoom=0'),
-    (lambda: animate([]), 'frames is empty'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
+    (lambda: animate([]), 'frames is empty'), (lambda: animate(torch.zeros(2,8,8), fps=.01), 'fps=0.01'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
 def test_refusals(call, match):
     with pytest.raises(ValueError, match=match): call()
+
+
+@pytest.mark.parametrize('ims', ['abc', dict(a=STEP), 5, None, [STEP, 'abc']], ids=str)
+def test_what_is_no_image(ims):
+    with pytest.raises(TypeError, match='(?s)ims=.*expected images'): show_images(ims)
+
+
+def test_bytes_beside_floats():
+    axs = show_images([STEP, STEP.float()/255])
+    for ax in axs.flat: np.testing.assert_allclose(shown(ax), STEP.numpy()/255, atol=1e-6)
+
+
+def test_videos_fill_rows():
+    video = torch.zeros(4,1,8,8)
+    for ims in ([video]*3, torch.stack([video]*3), torch.stack([video]*3)[:,:,0]): assert show_images(ims).shape==(3,4)
+
+
+@pytest.mark.parametrize('fps,ms', [(10,100), (40,20), (15,70), (12,80), (8,120), (50,20), (.5,2000)])
+def test_gif_speed_is_the_nearest_there_is(fps, ms): assert frames_of(animate(torch.stack([STEP, STEP.T]), fps=fps))[1]['duration']==ms
 
 
 def frames_of(gif):
@@ -110,6 +129,7 @@ def test_three_grey_frames_are_three_frames():
 def test_many_videos_play_side_by_side():
     got,_ = frames_of(animate(torch.randint(256, (5,3,1,8,8), dtype=torch.uint8), zoom=1))
     assert len(got)==3 and got[0].shape==(17,26)
+    assert frames_of(animate([torch.zeros(3,1,8,8)]*4, zoom=1))[0][0].shape==(17,17)
 
 
 def test_gifs_play_in_notebooks(tmp_path):

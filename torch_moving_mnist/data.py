@@ -229,8 +229,10 @@ def _measure(self:MovingMNIST, n=512, most=16):
     scene = self._draw(self.seed or 0, torch.arange(n), measure=True)
     t = torch.linspace(0, self.num_frames-1, min(most, self.num_frames)).round().long()
     at = {k: getattr(scene, k)[:,:,t.to(self.device)] for k in ('angle','translate','scale','shear','gain')}
-    frames = self.render(dataclasses.replace(scene, **at)).transpose(0,2).flatten(1)
-    levels = torch.stack([c.bincount(minlength=256) for c in frames.int().cpu()]).double()
+    scene,levels = dataclasses.replace(scene, **at), 0
+    for i in range(0, n, 32):
+        channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).int().cpu()
+        levels = levels + torch.stack([c.bincount(minlength=256) for c in channels]).double()
     share,white = levels/levels.sum(1, keepdim=True), torch.arange(256).double()/255
     mean = share @ white
     std = (share @ white**2 - mean**2).sqrt()
@@ -242,11 +244,11 @@ def _measure(self:MovingMNIST, n=512, most=16):
 def denormalize(self:MovingMNIST,
     x:Tensor, # What `get_batch` returns, or a part of it: `(…,C,H,W)`
 )->Tensor:    # The same shape in [0,1], float
-    "Undo the `Normalize` in `batch_tfms`"
-    if not x.is_floating_point(): x = T.functional.convert_image_dtype(x, torch.float32)
-    for t in reversed(getattr(self.batch_tfms, 'transforms', [self.batch_tfms])):
-        if isinstance(t, T.Normalize): x = x*x.new_tensor(t.std)[:,None,None] + x.new_tensor(t.mean)[:,None,None]
-    return x.clamp(0, 1)
+    "Undo `batch_tfms`: what it makes of black becomes 0, what it makes of white 1"
+    if not x.is_floating_point() or self.batch_tfms is None: return T.functional.convert_image_dtype(x, torch.float32)
+    ends = torch.tensor([0,255], dtype=torch.uint8, device=x.device)[:,None,None,None,None]
+    black,white = self.batch_tfms(ends.expand(2, 1, self.digits.images.shape[1], *self.canvas_size))[:,0,:,:1,:1]
+    return ((x - black)/(white - black)).clamp(0, 1)
 
 # %% ../nbs/05_data.ipynb #c58a32fc
 @patch

@@ -50,7 +50,8 @@ def _from_arrays(images, labels=None):
     if x.ndim==3: x = x[:,None]
     if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape: raise ValueError(f"digits has shape {tuple(np.shape(images))}; {expected}")
     if labels is None: return x.contiguous(), None
-    y = torch.as_tensor(labels)
+    try: y = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as e: raise TypeError(f"labels of digits cannot be used: {e}; expected whole numbers") from e
     if y.is_floating_point() or y.dtype==torch.bool: raise TypeError(f"labels of digits hold {y.dtype}; expected whole numbers")
     if y.shape!=x.shape[:1]: raise ValueError(f"labels of digits have shape {tuple(y.shape)}; expected ({len(x)},), one for each image")
     return x.contiguous(), y.long()
@@ -61,18 +62,23 @@ def _to_bytes(im):
     if not isinstance(im, (Tensor, np.ndarray)): return torchvision.transforms.functional.pil_to_tensor(im)
     im = torch.as_tensor(im)
     if im.is_floating_point():
-        if im.numel() and not 0<=im.min()<=im.max()<=1: raise ValueError(f"digits has an image with values {im.min():.4g}..{im.max():.4g}; expected floats in [0,1] or uint8")
+        if im.numel() and not 0<=im.min()<=im.max()<=1: raise ValueError(f"an image with values {im.min():.4g}..{im.max():.4g}; floats must lie in [0,1]")
         im = (im*255).round().byte()
     return im[None] if im.ndim==2 else im
 
 def _from_dataset(dataset):
     "All images of a torchvision-style dataset, with their labels if it has any"
-    items = [dataset[i] for i in range(len(dataset))]
-    if not items: raise ValueError("digits is an empty dataset; expected at least one image")
-    pairs = isinstance(items[0], (tuple, list))
-    images = [_to_bytes(o[0] if pairs else o) for o in items]
+    images,labels = [],[]
+    for i in range(len(dataset)):
+        try:
+            item = dataset[i]
+            image,*label = item if isinstance(item, (tuple, list)) else [item]
+            images.append(_to_bytes(image))
+            labels += [int(o) for o in label[:1]]
+        except Exception as e: raise TypeError(f"digits[{i}] cannot be used: {e}; expected an image, or an image and a whole-numbered label") from e
+    if not images: raise ValueError("digits is an empty dataset; expected at least one image")
     if len({o.shape for o in images})>1: raise ValueError(f"digits has images of shapes {sorted({tuple(o.shape) for o in images})}; expected a single one")
-    return _from_arrays(torch.stack(images), [int(o[1]) for o in items] if pairs else None)
+    return _from_arrays(torch.stack(images), labels or None)
 
 # %% ../nbs/04_digits.ipynb #5e9bdd35
 _FACES = [f'DejaVu{f}' for f in ('Sans','Sans-Bold','Sans-Oblique','Sans-BoldOblique','SansMono','SansMono-Bold','SansMono-Oblique','SansMono-BoldOblique',
@@ -185,16 +191,16 @@ def load_digits(
         if split!='test':
             part = slice(0, -_VALID) if split=='train' else slice(-_VALID, None)
             images,labels = images[part], labels[part]
-        return Digits(images, labels, digits, split, f'found in {os.path.abspath(os.path.expanduser(path))}')
+        return Digits(images.clone(), labels.clone(), digits, split, f'found in {os.path.abspath(os.path.expanduser(path))}')
     if isinstance(digits, str): (images,labels),name,origin = _draw_fonts(), 'fonts', f"drawn from {len(_FACES)} of matplotlib's typefaces"
     else: (images,labels),name,origin = _from_user(digits), 'custom', f'given as a {type(digits).__name__}'
     part = partition(len(images), split)
-    if part.start==part.stop: raise ValueError(f"digits has {len(images)} images, which leaves none for split={split!r}; expected at least 7")
-    return Digits(images[part], None if labels is None else labels[part], name, split, origin)
+    if part.start==part.stop: raise ValueError(f"digits has {len(images)} images, which leaves none for split={split!r}; expected more")
+    return Digits(images[part].clone(), None if labels is None else labels[part].clone(), name, split, origin)
 
 def _from_user(digits):
     "Images and labels of what is not a name"
     if isinstance(digits, (Tensor, np.ndarray)): return _from_arrays(digits)
-    if isinstance(digits, (tuple, list)) and len(digits)==2 and getattr(digits[0], 'ndim', 0)>=3 and np.ndim(digits[1])==1: return _from_arrays(*digits)
-    if hasattr(digits, '__len__') and hasattr(digits, '__getitem__') and not isinstance(digits, dict): return _from_dataset(digits)
+    if isinstance(digits, (tuple, list)) and len(digits)==2 and getattr(digits[0], 'ndim', 0)>=3 and getattr(digits[1], 'ndim', 0)<3: return _from_arrays(*digits)
+    if hasattr(digits, '__len__') and hasattr(digits, '__getitem__') and not isinstance(digits, (dict, type)): return _from_dataset(digits)
     raise TypeError(f"digits={digits!r}; expected a name, a tensor, a pair (images, labels) or a dataset with __len__ and __getitem__")

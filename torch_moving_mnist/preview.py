@@ -9,7 +9,6 @@ __all__ = ['preview']
 import os, socket, time
 from pathlib import Path
 
-import matplotlib
 import torch
 from fastcore.script import CliError, call_parse
 
@@ -67,7 +66,6 @@ def preview(
 
 def _write(batch, out):
     "Write the first four sequences as a picture and all nine as an animation"
-    matplotlib.use('agg')
     import matplotlib.pyplot as plt
     png,gif = out/'preview.png', out/'preview.gif'
     fig = show_images(batch[:4])[0,0].figure
