@@ -106,6 +106,13 @@ def test_truncated_file_is_named(tmp_path, name, size):
     assert files(tmp_path)==before
 
 
+def test_labels_that_do_not_match_are_named(tmp_path):
+    raw = tmp_path/'MNIST'/'raw'
+    raw.mkdir(parents=True)
+    for n,data in FILES.items(): (raw/n).write_bytes(idx(np.arange(10_049) % 10) if n=='train-labels-idx1-ubyte' else data)
+    with pytest.raises(RuntimeError, match='holds a damaged MNIST.*10050 images, 10049 labels'): load_digits('mnist', tmp_path)
+
+
 def test_missing_without_download(tmp_path):
     with pytest.raises(RuntimeError, match="holds no MNIST, and download=False.*digits='fonts'"): load_digits('mnist', tmp_path, download=False)
     assert not files(tmp_path)

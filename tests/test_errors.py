@@ -24,6 +24,7 @@ BAD = [
     ('normalize', 'mesured', ValueError), ('normalize', None, TypeError), ('normalize', (.1,), TypeError), ('normalize', (.1,0.), ValueError), ('normalize', (.1,-1), ValueError),
     ('normalize', (NAN,.3), ValueError), ('normalize', ([.1,.1],[.3,.3]), ValueError), ('normalize', ([.1],[.3,.3]), ValueError), ('normalize', .5, TypeError), ('normalize', ([],[]), ValueError),
     ('normalize', (math.inf,.3), ValueError), ('normalize', ('a','b'), TypeError),
+    ('normalize', ('1','2'), TypeError), ('normalize', {1:2, 3:4}, TypeError), ('normalize', np.array([.1,0.]), ValueError), ('path', 'a\0b', ValueError), ('path', b'a', TypeError),
     ('digits', 'minst', ValueError), ('digits', None, TypeError), ('digits', 3, TypeError), ('digits', torch.zeros(7,28,28), TypeError), ('digits', np.zeros((0,28,28), np.uint8), ValueError),
     ('split', 'val', ValueError), ('split', 0, TypeError), ('split', None, TypeError), ('split', '', ValueError),
     ('motion', 'jump', ValueError), ('motion', None, TypeError), ('motion', 3, TypeError),
@@ -48,7 +49,7 @@ def test_constructor(name, value, error):
 
 RANGES = [
     ('angle', (20,-20)), ('angle', (NAN,1)), ('angle', (0,math.inf)), ('scale', (0,1)), ('scale', (-1,1)), ('scale', (1.3,.8)), ('shear', (-90,0)), ('shear', (0,90)), ('shear', (5,4)),
-    ('translate', ((5,-5),(0,1))), ('translate', ((0,1),(NAN,NAN))),
+    ('angle', (-1.7e308,1.7e308)), ('translate', ((5,-5),(0,1))), ('translate', ((0,1),(NAN,NAN))),
 ]
 
 
@@ -58,7 +59,7 @@ def test_ranges_that_make_no_sense(key, value):
 
 
 @pytest.mark.parametrize('key', ['angle','translate','scale','shear'])
-@pytest.mark.parametrize('value', [5, None, 'ab', (1,), (1,2,3), [], ('a','b'), (None,1)], ids=str)
+@pytest.mark.parametrize('value', [5, None, 'ab', '12', ('1','2'), {1:2, 3:4}, (1,), (1,2,3), [], ('a','b'), (None,1)], ids=str)
 def test_ranges_of_the_wrong_form(key, value):
     with pytest.raises(TypeError, match=rf'{key}.*expected'): MovingMNIST(digits='fonts', affine_params={key: value})
 
@@ -74,14 +75,15 @@ def test_batch_size(ds, method, bs, error):
     with pytest.raises(error, match=r'bs=.*expected a whole number, at least 1'): getattr(ds, method)(bs, indices=[1])
 
 
-@pytest.mark.parametrize('indices,error', [([],ValueError), ([10],IndexError), ([-11],IndexError), ([0,99],IndexError), ([1.5],TypeError), ([True],TypeError), ('ab',TypeError), (['a'],TypeError),
+@pytest.mark.parametrize('indices,error', [([],ValueError), ([10],IndexError), ([-11],IndexError), ([0,99],IndexError), ([1.5],TypeError), ([True],TypeError), ([True,3],TypeError), ('ab',TypeError), (['a'],TypeError),
     (3,ValueError), ([[0,1]],ValueError), ([None],TypeError), ([NAN],TypeError), ([2**70],TypeError), (torch.zeros(2),TypeError), ({1:2},TypeError)], ids=str)
 def test_indices(ds, indices, error):
     for call in (ds.get_batch, ds.draw):
         with pytest.raises(error, match=r'ind(ex|ices).*expected'): call(indices=indices)
 
 
-@pytest.mark.parametrize('i,error', [(10,IndexError), (-11,IndexError), (1.,TypeError), ('a',TypeError), (None,TypeError), (slice(2),TypeError), (True,TypeError), ([1],TypeError), (2**70,IndexError)], ids=str)
+@pytest.mark.parametrize('i,error', [(10,IndexError), (-11,IndexError), (1.,TypeError), ('a',TypeError), (None,TypeError), (slice(2),TypeError), (True,TypeError), ([1],TypeError), (2**70,IndexError),
+    (torch.tensor([1,2]),TypeError), (np.array([1,2]),TypeError), (torch.tensor(1.),TypeError), (np.array([1]),TypeError), (torch.tensor(True),TypeError), (np.float64(1),TypeError)], ids=repr)
 def test_index(ds, i, error):
     with pytest.raises(error, match=r'index.*expected'): ds[i]
 

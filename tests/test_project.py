@@ -47,6 +47,8 @@ def test_every_cell_of_every_notebook_has_been_run():
     for nb in (ROOT/'nbs').glob('*.ipynb'):
         cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
         assert not [c for c in cells if any(o['output_type']=='error' for o in c.get('outputs', []))], nb
+        pictures = [c for c in cells if c['cell_type']=='code' and ''.join(c['source']).rstrip().endswith(');') and 'show_images' in ''.join(c['source'])]
+        assert all(c['outputs'] for c in pictures), f'{nb.name} has a cell without its picture: run nbdev-test --save'
         assert [c for c in cells if c.get('outputs')], f'{nb.name} has no outputs: run nbdev-test --save'
 
 

@@ -80,7 +80,7 @@ def test_showing_changes_nothing():
     (lambda: show_images(torch.zeros(2,2,8,8,8,8)[0,0,0,0,0]), 'shape'), (lambda: show_image(torch.zeros(5,8,8)), r'im has shape \(5, 8, 8\)'),
     (lambda: show_images(torch.zeros(2,8,8), nrows=0), 'nrows=0'), (lambda: show_images(torch.zeros(2,8,8), titles=['a']), 'titles has 1 entries'),
     (lambda: animate(torch.zeros(2,8,8), fps=0), 'fps=0'), (lambda: animate(torch.zeros(2,8,8), fps=100), 'fps=100'), (lambda: animate(torch.zeros(2,8,8), zoom=0), 'zoom=0'),
-    (lambda: animate([]), 'frames is empty'), (lambda: animate(torch.zeros(2,8,8), fps=.01), 'fps=0.01'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
+    (lambda: animate([]), 'frames is empty'), (lambda: animate([torch.zeros(4,4), torch.zeros(5,5)]), 'frames differ in shape'), (lambda: animate(torch.zeros(2,8,8), fps=.01), 'fps=0.01'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
 def test_refusals(call, match):
     with pytest.raises(ValueError, match=match): call()
 
@@ -139,6 +139,13 @@ def test_gifs_play_in_notebooks(tmp_path):
     assert (tmp_path/'new'/'a.gif').read_bytes()==gif and os.listdir(tmp_path/'new')==['a.gif']
 
 
+def test_a_file_appears_only_when_whole(tmp_path):
+    with replacing(tmp_path/'a.txt') as tmp:
+        with open(tmp, 'w') as f: f.write('new')
+        assert not (tmp_path/'a.txt').exists()
+    assert os.listdir(tmp_path)==['a.txt'] and (tmp_path/'a.txt').read_text()=='new'
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     (tmp_path/'a.txt').write_text('old')
     with pytest.raises(OSError):
@@ -150,9 +157,9 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
 
 def test_to_device_keeps_the_nest():
     Pair = collections.namedtuple('Pair', 'a b')
-    nest = dict(x=[torch.zeros(1), 'word', None], y=Pair(torch.zeros(2), (torch.zeros(3),)), z=collections.defaultdict(list, k=torch.zeros(4)), o=collections.OrderedDict(k=torch.zeros(5)))
+    nest = dict(x=[torch.zeros(1), 'word', None], y=Pair(torch.zeros(2), (torch.zeros(3),)), z=collections.defaultdict(list, k=torch.zeros(4)), o=collections.OrderedDict(k=torch.zeros(5)), n=collections.Counter(a=2))
     moved = to_device(nest, 'meta')
     tensors = [moved['x'][0], moved['y'].a, moved['y'].b[0], moved['z']['k'], moved['o']['k']]
     assert all(t.device.type=='meta' for t in tensors) and [len(t) for t in tensors]==[1,2,3,4,5]
     assert moved['x'][1:]==['word',None] and type(moved['y']) is Pair and type(moved['z']) is collections.defaultdict and moved['z']['new']==[]
-    assert nest['x'][0].device.type=='cpu'
+    assert nest['x'][0].device.type=='cpu' and moved['n']==collections.Counter(a=2)

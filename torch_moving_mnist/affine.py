@@ -57,9 +57,8 @@ def to_theta(
     canvas_size:tuple, # (height, width) of the canvas, pixels
 )->Tensor:             # `(…,2,3)`, for `affine_grid(…, align_corners=False)`
     "Torch's normalised output-to-input matrix"
-    return (_unit(digit_size, matrix) @ invert_affine(matrix) @ invert_affine(_unit(canvas_size, matrix)))[...,:2,:]
-
-def _unit(size, like):
-    "Pixels of a picture to [−1,1], edge to edge"
-    h,w = size
-    return like.new_tensor([[2/w,0,1/w-1], [0,2/h,1/h-1], [0,0,1]])
+    (h,w),(H,W) = digit_size,canvas_size
+    inv = invert_affine(matrix)[...,:2,:]
+    centre = inv[...,2] + (inv[...,:2]*inv.new_tensor(_centre(canvas_size))).sum(-1)
+    pixels = torch.cat([inv[...,:2]*inv.new_tensor([W/2,H/2]), (centre - inv.new_tensor(_centre(digit_size)))[...,None]], -1)
+    return pixels*inv.new_tensor([[2/w],[2/h]])

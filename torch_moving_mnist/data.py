@@ -8,6 +8,7 @@ __all__ = ['canvas_stats', 'MovingMNIST']
 # %% ../nbs/05_data.ipynb #0d1cc2dc
 import dataclasses, math, os, threading
 
+import numpy as np
 import torch
 import torchvision.transforms as T
 from fastcore.basics import patch
@@ -59,9 +60,13 @@ def _check_flag(name, value):
 def _check_stats(normalize, channels):
     "`normalize=(mean, std)` as two lists of one number, or of one for each channel"
     expected = f"expected True, False, 'measured' or (mean, std): finite numbers, or {channels} of them each, std above 0"
-    if isinstance(normalize, bool) or normalize=='measured': return normalize
-    if isinstance(normalize, str): raise ValueError(f"normalize={normalize!r}; {expected}")
-    try: mean,std = ([float(o) for o in (v if hasattr(v, '__len__') else [v])] for v in normalize)
+    if isinstance(normalize, bool): return normalize
+    if isinstance(normalize, str):
+        if normalize!='measured': raise ValueError(f"normalize={normalize!r}; {expected}")
+        return normalize
+    try:
+        mean,std = ([float(o) for o in (v if hasattr(v, '__iter__') and not isinstance(v, str) else [v])] for v in normalize)
+        if isinstance(normalize, dict) or any(isinstance(o, str) for v in normalize for o in (v if hasattr(v, '__iter__') else [v])): raise TypeError
     except (TypeError, ValueError): raise TypeError(f"normalize={normalize!r}; {expected}") from None
     sizes_fit = len(mean)==len(std) and len(mean) in (1,channels)
     if not sizes_fit or not all(map(math.isfinite, mean+std)) or min(std)<=0: raise ValueError(f"normalize={normalize!r}; {expected}")
@@ -98,7 +103,7 @@ class MovingMNIST(Dataset):
         self.interpolation = check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.seed = None if seed is None else check_count('seed', seed, 0, 2**64-1)
         if transform is not None and not callable(transform): raise TypeError(f"transform={transform!r}; expected a function or None")
-        self.transform,self.device,self._position = transform, _check_device(device), 0
+        self.transform,self.device,self._position,self._home = transform, _check_device(device), 0, (0,1)
         _check_size(img_size, (1,1))
         if length is not None: check_count('length', length, 1, 2**63-1)
         loaded = load_digits(digits, path, split, _check_flag('download', download))
@@ -110,11 +115,19 @@ class MovingMNIST(Dataset):
     def __len__(self): return self.length
 
 # %% ../nbs/05_data.ipynb #522a680c
-def _shard():
+def _shard(
+    home, # Rank, and number of ranks, of the process in which the dataset was pickled
+):
     "Number of this process among all ranks and loader workers, and how many there are"
-    dist,info = torch.distributed, get_worker_info()
-    rank,world = (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
-    return (rank*info.num_workers + info.id, world*info.num_workers) if info else (rank,world)
+    info,(rank,world) = get_worker_info(),_rank()
+    if info is None: return rank,world
+    if world==1: rank,world = home # A worker that was spawned is not in its rank's group
+    return rank*info.num_workers + info.id, world*info.num_workers
+
+def _rank():
+    "Rank of this process in `torch.distributed`, and how many there are"
+    dist = torch.distributed
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
 
 _lock = threading.Lock() # Guards every dataset's position in its stream
 if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
@@ -123,18 +136,24 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_lock.acquire, af
 @patch
 def _next_indices(self:MovingMNIST, bs):
     "The next `bs` numbers of this process' share of the stream; always the first ones where there is no seed"
-    shard,shards = _shard()
+    shard,shards = _shard(self._home)
     start = 0
     if self.seed is not None:
         with _lock: start,self._position = self._position, self._position + bs
-    return shard + shards*torch.arange(start, start + bs)
+    return shard + shards*torch.arange(start, start + bs, device='cpu')
+
+@patch
+def __getstate__(self:MovingMNIST): return {**self.__dict__, '_home': _rank()}
 
 # %% ../nbs/05_data.ipynb #70e3b957
 @patch
 def _check_indices(self:MovingMNIST, indices):
     "Indices as an int64 tensor in 0..len-1"
     expected = f"expected whole numbers in -{self.length}..{self.length-1}"
-    try: idx = torch.as_tensor(indices).cpu()
+    try:
+        if isinstance(indices, (list, tuple)) and bool in map(type, indices): raise TypeError
+        if isinstance(indices, np.ndarray) and indices.dtype.kind in 'iu': indices = indices.astype(np.int64)
+        idx = torch.as_tensor(indices, device='cpu')
     except (TypeError, ValueError, RuntimeError): raise TypeError(f"indices={indices!r}; {expected}") from None
     if idx.ndim!=1 or not len(idx): raise ValueError(f"indices has shape {tuple(idx.shape)}; expected a list of at least one index")
     if idx.is_floating_point() or idx.is_complex() or idx.dtype==torch.bool: raise TypeError(f"indices hold {idx.dtype}; {expected}")
@@ -146,7 +165,7 @@ def _check_indices(self:MovingMNIST, indices):
 @patch
 def _out_of_range(self:MovingMNIST, i): return IndexError(f"index {i} is out of range; expected whole numbers in -{self.length}..{self.length-1}")
 
-# %% ../nbs/05_data.ipynb #c2403dbb
+# %% ../nbs/05_data.ipynb #0f7c7298
 @patch
 def draw(self:MovingMNIST,
     bs=32,        # How many sequences, where `indices` is None
@@ -156,8 +175,8 @@ def draw(self:MovingMNIST,
     bs = check_count('bs', bs, 1, 2**24)
     index = self._next_indices(bs) if indices is None else self._check_indices(indices)
     if self.seed is not None: return self._draw(self.seed, index)
-    fresh = torch.randint(2**63-1, ()).item()
-    return self._draw(fresh, index + (torch.arange(len(index)) << 39)) # An index that occurs twice gets two sequences
+    fresh = torch.randint(2**63-1, (), device='cpu').item()
+    return self._draw(fresh, index + (torch.arange(len(index), device='cpu') << 39)) # An index that occurs twice gets two sequences
 
 @patch
 def _draw(self:MovingMNIST, seed, index, measure=False):
@@ -169,14 +188,15 @@ def _draw(self:MovingMNIST, seed, index, measure=False):
 # %% ../nbs/05_data.ipynb #e9e3df14
 @patch
 def render(self:MovingMNIST,
-    scene:Scene,  # What to draw, of this dataset's digit and canvas sizes
-)->Tensor:        # `(B,T,C,H,W)` uint8 on the dataset's device
+    scene:Scene,      # What to draw, of this dataset's digit size; the canvas is the scene's own
+    stats:tuple=None, # (mean, std), lists of one number or of C: normalised floats; None: bytes
+)->Tensor:            # `(B,T,C,H,W)` uint8, or float32 with `stats`, on the dataset's device
     "Frames of a Scene"
     if not isinstance(scene, Scene): raise TypeError(f"scene is a {type(scene).__name__}; expected a Scene, such as `draw` returns")
     images = self.digits.images
     if scene.digit_size!=tuple(images.shape[-2:]): raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {tuple(images.shape[-2:])}")
     scene = scene.to(self.device)
-    return render(images, scene.digit, scene.matrix, scene.canvas_size, scene.gain, self.composite, self.interpolation)
+    return render(images, scene.digit, scene.matrix, scene.canvas_size, scene.gain, self.composite, self.interpolation, stats)
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch
@@ -192,9 +212,9 @@ def __getitem__(self:MovingMNIST,
     i:int,   # Which sequence; negative: counted from the end
 ):           # uint8 `(T,C,H,W)`, or a list of T `(C,H,W)` where `concat` is False, after `transform`
     "One sequence"
-    if not hasattr(i, '__index__') or isinstance(i, bool): raise TypeError(f"index {i!r} is a {type(i).__name__}; expected a whole number")
+    i = check_count('index', i, None)
     if not -self.length<=i<self.length: raise self._out_of_range(i)
-    return self.__getitems__([i.__index__()])[0]
+    return self.__getitems__([i])[0]
 
 @patch
 def _finish(self:MovingMNIST, frames):
@@ -208,8 +228,17 @@ def get_batch(self:MovingMNIST,
     indices=None, # Which sequences; None: the next ones of a seeded dataset, fresh ones otherwise
 )->Tensor:        # `(B,T,C,H,W)` float32 on the dataset's device
     "A batch, ready for a model"
-    frames = self.render(self.draw(bs, indices))
+    scene,stats = self.draw(bs, indices), _stats(self.batch_tfms)
+    if stats is not None: return self.render(scene, stats)
+    frames = self.render(scene)
     return frames if self.batch_tfms is None else self.batch_tfms(frames)
+
+def _stats(tfms):
+    "Mean and std where `tfms` is what the constructor builds, which the renderer can apply as it writes; None otherwise"
+    if type(tfms) is not T.Compose or [type(t) for t in tfms.transforms] not in ([T.ConvertImageDtype], [T.ConvertImageDtype, T.Normalize]): return None
+    convert,*norm = tfms.transforms
+    if convert.dtype!=torch.float32: return None
+    return tuple([float(o) for o in v] for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
 
 @patch
 def _transforms(self:MovingMNIST, normalize):
@@ -224,16 +253,19 @@ def _transforms(self:MovingMNIST, normalize):
 
 # %% ../nbs/05_data.ipynb #492f20c6
 @patch
-def _measure(self:MovingMNIST, n=512, most=16):
-    "Mean and standard deviation of each channel over rendered sequences, in units of white"
-    scene = self._draw(self.seed or 0, torch.arange(n), measure=True)
-    t = torch.linspace(0, self.num_frames-1, min(most, self.num_frames)).round().long()
-    at = {k: getattr(scene, k)[:,:,t.to(self.device)] for k in ('angle','translate','scale','shear','gain')}
-    scene,levels = dataclasses.replace(scene, **at), 0
+def _measure(self:MovingMNIST, budget=2**26, most=16):
+    "Mean and standard deviation of each channel over about `budget` rendered pixels, in units of white"
+    H,W = self.canvas_size
+    T = min(most, self.num_frames)
+    n = min(max(budget//(T*H*W), 64), 2048)
+    scene = self._draw(self.seed or 0, torch.arange(n, device='cpu'), measure=True)
+    t = torch.linspace(0, self.num_frames-1, T, device='cpu').round().long().to(self.device)
+    scene = dataclasses.replace(scene, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','gain')})
+    levels = 0
     for i in range(0, n, 32):
-        channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).int().cpu()
+        channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).cpu()
         levels = levels + torch.stack([c.bincount(minlength=256) for c in channels]).double()
-    share,white = levels/levels.sum(1, keepdim=True), torch.arange(256).double()/255
+    share,white = levels/levels.sum(1, keepdim=True), torch.arange(256, device='cpu').double()/255
     mean = share @ white
     std = (share @ white**2 - mean**2).sqrt()
     if not std.min()>0: raise ValueError("normalize='measured' found no ink in the rendered sequences; expected digits that are not all black and move on the canvas")

@@ -45,12 +45,12 @@ def partition(
 def _from_arrays(images, labels=None):
     "Check a stack of images and their labels, and bring them to `(N,C,h,w)` and `(N,)`"
     expected = "expected uint8 of shape (N,h,w) or (N,C,h,w), C 1 or 3, at least one image"
-    x = torch.as_tensor(images)
+    x = torch.as_tensor(images, device=None if isinstance(images, Tensor) else 'cpu')
     if x.dtype!=torch.uint8: raise TypeError(f"digits holds {x.dtype}; {expected}")
     if x.ndim==3: x = x[:,None]
     if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape: raise ValueError(f"digits has shape {tuple(np.shape(images))}; {expected}")
     if labels is None: return x.contiguous(), None
-    try: y = torch.as_tensor(labels)
+    try: y = torch.as_tensor(labels, device='cpu')
     except (TypeError, ValueError, RuntimeError) as e: raise TypeError(f"labels of digits cannot be used: {e}; expected whole numbers") from e
     if y.is_floating_point() or y.dtype==torch.bool: raise TypeError(f"labels of digits hold {y.dtype}; expected whole numbers")
     if y.shape!=x.shape[:1]: raise ValueError(f"labels of digits have shape {tuple(y.shape)}; expected ({len(x)},), one for each image")
@@ -60,7 +60,7 @@ def _from_arrays(images, labels=None):
 def _to_bytes(im):
     "One image of a dataset as a uint8 tensor `(C,h,w)`"
     if not isinstance(im, (Tensor, np.ndarray)): return torchvision.transforms.functional.pil_to_tensor(im)
-    im = torch.as_tensor(im)
+    im = torch.as_tensor(im, device='cpu')
     if im.is_floating_point():
         if im.numel() and not 0<=im.min()<=im.max()<=1: raise ValueError(f"an image with values {im.min():.4g}..{im.max():.4g}; floats must lie in [0,1]")
         im = (im*255).round().byte()
@@ -126,7 +126,7 @@ def _draw_fonts():
         sheet.draw_path(pen, outlines[face,digit], place, (0,0,0))
     ink = torch.from_numpy(np.array(sheet.buffer_rgba())[...,3])
     images = ink.unflatten(0, (nrows,28)).unflatten(2, (ncols,28)).transpose(1,2).flatten(0,1)[:len(ids),None]
-    return images.contiguous(), torch.tensor([digit for *_,digit in ids])
+    return images.contiguous(), torch.tensor([digit for *_,digit in ids], device='cpu')
 
 _PLASTIC = 1.2207440846057596 # Root of x⁴ = x + 1
 
@@ -185,6 +185,7 @@ def load_digits(
     "The digit images of one split, with labels where they are known"
     check_choice('split', split, SPLITS)
     if not isinstance(path, (str, os.PathLike)): raise TypeError(f"path={path!r}; expected a folder, as a string or a Path")
+    if '\0' in str(path): raise ValueError(f"path={str(path)!r} holds a null character; expected the name of a folder")
     if isinstance(digits, str): check_choice('digits', digits, [*FAMILY, 'fonts'])
     if isinstance(digits, str) and digits!='fonts':
         images,labels = _from_family(digits, path, split!='test', download)

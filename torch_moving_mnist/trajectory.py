@@ -83,9 +83,12 @@ def _range(name, value, least=-math.inf, most=math.inf):
     "Refuse all but `(lo, hi)`, finite, in order and strictly between `least` and `most`"
     limits = '' if math.isinf(least) and math.isinf(most) else f' above {least}' + ('' if math.isinf(most) else f' and below {most}')
     expected = f'expected a range (lo, hi) of finite numbers{limits}, lo ≤ hi'
-    try: lo,hi = map(float, value)
+    try:
+        lo,hi = value
+        if isinstance(value, dict) or isinstance(lo, str) or isinstance(hi, str): raise TypeError
+        lo,hi = float(lo),float(hi)
     except (TypeError, ValueError): raise TypeError(f"{name}={value!r}; {expected}") from None
-    if not (math.isfinite(lo) and math.isfinite(hi) and least<lo<=hi<most): raise ValueError(f"{name}={value!r}; {expected}")
+    if not (math.isfinite(hi - lo) and least<lo<=hi<most): raise ValueError(f"{name}={value!r}; {expected}")
     return lo,hi
 
 def check_affine_params(

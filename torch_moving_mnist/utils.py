@@ -17,15 +17,15 @@ from torch import Tensor
 def check_count(
     name:str,  # What the parameter is called
     n,         # What was given
-    least=1,   # Smallest number allowed
+    least=1,   # Smallest number allowed; None: no limit
     most=None, # Largest number allowed; None: no limit
 )->int:        # `n` as an int
     "Refuse all but whole numbers in a range"
-    expected = f'expected a whole number, at least {least}' + ('' if most is None else f', at most {most}')
-    if isinstance(n, bool) or not hasattr(n, '__index__') or getattr(n, 'ndim', 0): raise TypeError(f"{name}={n!r}; {expected}")
-    try: i = operator.index(n)
-    except TypeError: raise TypeError(f"{name}={n!r}; {expected}") from None
-    if i<least or (most is not None and i>most): raise ValueError(f"{name}={i}; {expected}")
+    expected = 'expected a whole number' + ('' if least is None else f', at least {least}') + ('' if most is None else f', at most {most}')
+    try: i = None if isinstance(n, bool) or getattr(n, 'ndim', 0) or getattr(n, 'dtype', None)==torch.bool else operator.index(n)
+    except TypeError: i = None
+    if i is None: raise TypeError(f"{name}={n!r}; {expected}")
+    if (least is not None and i<least) or (most is not None and i>most): raise ValueError(f"{name}={i}; {expected}")
     return i
 
 # %% ../nbs/00_utils.ipynb #e72d943a
@@ -158,8 +158,11 @@ def animate(
     if isinstance(fps, bool) or not isinstance(fps, (int, float)): raise TypeError(f"fps={fps!r}; expected a number from 0.1 to 50")
     if not .1<=fps<=50: raise ValueError(f"fps={fps!r}; expected a number from 0.1 to 50")
     zoom = check_count('zoom', zoom)
+    if not isinstance(frames, (Tensor, np.ndarray, list, tuple)): raise TypeError(f"frames={frames!r}; expected a tensor, an array, or a list of images")
     videos = [[to_pixels(im) for im in video] for video in (frames if _are_videos(frames) else [frames])]
     if not videos or not videos[0]: raise ValueError("frames is empty; expected at least one frame")
+    shapes = {tuple(p.shape) for v in videos for p in v} | {len(v) for v in videos}
+    if len(shapes)!=2: raise ValueError(f"frames differ in shape or number: {sorted(map(str, shapes))}; expected all alike")
     unit = iter(to_unit([p for v in videos for p in v]))
     shots = [Image.fromarray(np.round(p*255).astype(np.uint8).repeat(zoom,0).repeat(zoom,1)) for p in tile([[next(unit) for _ in v] for v in videos])]
     f = io.BytesIO()
@@ -214,7 +217,7 @@ def to_device(
     if isinstance(x, Tensor): return x.to(device, non_blocking=non_blocking)
     if isinstance(x, dict):
         moved = copy.copy(x)
-        moved.update((k, to_device(v, device, non_blocking)) for k,v in x.items())
+        for k in x: moved[k] = to_device(x[k], device, non_blocking)
         return moved
     if isinstance(x, (list, tuple)):
         vals = [to_device(o, device, non_blocking) for o in x]
