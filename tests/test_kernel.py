@@ -21,7 +21,7 @@ def random_case(seed, B, K, T, C, digit, canvas, scale, spread, whole):
     digits = torch.randint(1, 256, (6,C,*digit), generator=g, dtype=torch.uint8)*(torch.rand(6,1,*digit, generator=g)<rand(6,1,1,1))
     index = torch.randint(-1, 6, (B,K), generator=g)
     angle,shear,size = rand(B,K,T)*720 - 360, rand(B,K,T,2)*120 - 60, scale*(.8 + .4*rand(B,K,T))
-    translate = (rand(B,K,T,2) - .5)*2*spread*torch.tensor([canvas[1], canvas[0]])
+    translate = (rand(B,K,T,2) - .5)*2*spread*torch.tensor([canvas[1], canvas[0]]) + .01 + rand(B,K,T,2)/100 # No sample exactly between two pixels
     if whole:
         angle,shear,size = angle*0, shear*0, size*0 + 1
         offset = torch.tensor([(digit[1]-canvas[1])/2, (digit[0]-canvas[0])/2], dtype=torch.float64)
@@ -39,7 +39,7 @@ def test_agrees_with_the_reference(composite, interpolation, seed, K, T, C, digi
     ours,theirs = render(*args, composite, interpolation), render_reference(*args, composite, interpolation)
     difference = (ours.int() - theirs.int()).abs()
     if interpolation=='bilinear' or whole: assert difference.max()<=1
-    else: assert (difference>1).double().mean()<=.001 + 3/difference.numel() # A pixel in the middle between two
+    else: assert (difference>1).sum()<=C + .001*difference.numel() # Samples all but halfway between two pixels
 
 
 @pytest.mark.parametrize('composite', COMPOSITES)

@@ -95,11 +95,10 @@ def spans(
 def locate(u, v, a, c, box, nearest, stride, at, fx, fy):
     "Word number and fractions of each sample in a stretch: `u`, `v` at its beginning, plus `a`, `c` from one sample to the next"
     u0,u1,v0,v1 = _f32(box[2]-1.5),_f32(box[3]+1),_f32(box[0]-1.5),_f32(box[1]+1)
-    half,part = (_f32(.5),_f32(0)) if nearest else (_f32(0),_f32(1))
     for i in range(at.shape[0]):
-        p,q = min(max(u + a*_f32(_i32(i)) + half, u0), u1), min(max(v + c*_f32(_i32(i)) + half, v0), v1)
-        x,y = np.floor(p),np.floor(q)
-        fx[i],fy[i] = (p-x)*part,(q-y)*part
+        p,q = min(max(u + a*_f32(_i32(i)), u0), u1), min(max(v + c*_f32(_i32(i)), v0), v1)
+        x,y = (np.rint(p),np.rint(q)) if nearest else (np.floor(p),np.floor(q))
+        fx[i],fy[i] = (_f32(0),_f32(0)) if nearest else (p-x,q-y)
         at[i] = _i32((y + _f32(BORDER))*stride + x + _f32(BORDER))
 
 @_inline
