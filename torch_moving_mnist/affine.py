@@ -31,12 +31,12 @@ def affine_matrix(
     canvas_size:tuple, # (height, width) of the canvas, pixels
 )->Tensor:             # `(…,3,3)`, digit pixels to canvas pixels
     "The matrix of a pose, equal to what torchvision's `affine` does to the digit padded to the canvas"
-    m = linear_part(angle, scale, shear)
-    place = translate + m.new_tensor(_centre(canvas_size))
-    shift = place - (m*m.new_tensor(_centre(digit_size))).sum(-1)
-    top = torch.cat([m, shift[...,None]], -1)
-    bottom = top.new_tensor([0,0,1]).expand(*top.shape[:-2], 1, 3)
-    return torch.cat([top, bottom], -2)
+    linear = linear_part(angle, scale, shear)
+    matrix = linear.new_zeros(*linear.shape[:-2], 3, 3)
+    matrix[...,:2,:2] = linear
+    matrix[...,:2,2] = translate + linear.new_tensor(_centre(canvas_size)) - (linear*linear.new_tensor(_centre(digit_size))).sum(-1)
+    matrix[...,2,2] = 1
+    return matrix
 
 def _centre(size): return (size[1]-1)/2, (size[0]-1)/2
 
