@@ -103,11 +103,14 @@ def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, sta
     frames = torch.empty(B, T, C, *size, dtype=torch.uint8 if stats is None else torch.float32, device='cpu')
     mean,std = (None,None) if stats is None else (np.array(o, np.float32).repeat(C//len(o)) for o in stats)
     arrays = [o.contiguous().numpy() for o in (digits, index, matrix.double(), gain.double())]
-    def paint(start, stop): kernel.paint(*arrays, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), start, stop)
+    def paint(parts):
+        for start,stop in parts: kernel.paint(*arrays, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), start, stop)
     n = max(1, min(torch.get_num_threads(), B))
-    cuts = [B*i//n for i in range(n+1)]
-    others = [_pool(os.getpid(), n).submit(paint, *part) for part in zip(cuts[1:], cuts[2:])]
-    paint(*cuts[:2])
+    pieces = min(B, 4*n) if n>1 else 1
+    cuts = [B*i//pieces for i in range(pieces + 1)]
+    parts = iter(list(zip(cuts, cuts[1:]))) # Shared: who is done takes the next
+    others = [_pool(os.getpid(), n).submit(paint, parts) for _ in range(n-1)]
+    paint(parts)
     for o in others: o.result()
     return frames
 
