@@ -7,7 +7,6 @@ from hypothesis import given, settings, strategies as st
 from torch.utils.data import DataLoader
 
 from torch_moving_mnist.affine import affine_matrix
-from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, render, render_reference
 
 finite = dict(allow_nan=False, allow_infinity=False)

@@ -6,7 +6,7 @@
 __all__ = ['preview']
 
 # %% ../nbs/08_preview.ipynb #4a6bafd5
-import os, socket, time
+import socket, time
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from fastcore.script import CliError, call_parse
 
 from .data import MovingMNIST
 from .digits import FAMILY
-from .utils import check_count, replacing, save_gif, show_images
+from .utils import replacing, save_gif, show_images
 
 # %% ../nbs/08_preview.ipynb #0d92ae12
 def _dataset(digits, **kwargs):
