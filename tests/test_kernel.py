@@ -65,8 +65,8 @@ def test_degenerate_matrices_do_no_harm(entry, where):
     for composite in COMPOSITES: assert render(digits, index, matrix, size, gain, composite).shape==(2,2,1,20,30)
 
 
-def test_no_access_outside_any_array(tmp_path):
-    "The same kernel compiled with bounds checks, over scenes that lie across every edge"
+def test_no_access_outside_any_array():
+    "The same kernel as plain Python, where every access is checked, over scenes that lie across every edge"
     code = textwrap.dedent('''
         import sys
         sys.path.insert(0, sys.argv[1])
@@ -74,9 +74,9 @@ def test_no_access_outside_any_array(tmp_path):
         torch.set_num_threads(1)
         from test_kernel import random_case
         from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, render
-        for seed in range(60):
+        for seed in range(20):
             for whole in (False, True):
-                canvas = [(5,5), (40,23), (64,64)][seed % 3]
+                canvas = [(5,5), (40,23), (33,35)][seed % 3]
                 scale = [1., .05, 30., 1e-5, 1e7][seed % 5]
                 args = random_case(seed, 3, 1 + seed % 5, 2, [1,3][seed % 2], [(5,5), (1,3), (4,2)][seed % 3], canvas, scale, 1., whole)
                 for c in COMPOSITES:
@@ -84,7 +84,7 @@ def test_no_access_outside_any_array(tmp_path):
         broken = torch.full((3,1,2,3,3), float('nan'), dtype=torch.float64)
         render(args[0], torch.zeros(3,1, dtype=torch.int64), broken, (64,64))
         print('done')''')
-    env = {**os.environ, 'NUMBA_BOUNDSCHECK': '1', 'NUMBA_CACHE_DIR': str(tmp_path)}
+    env = {**os.environ, 'NUMBA_DISABLE_JIT': '1', 'PYTHONWARNINGS': 'ignore'}
     r = subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], capture_output=True, text=True, env=env)
     assert r.stdout=='done\n', r.stderr
 
