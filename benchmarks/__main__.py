@@ -3,6 +3,7 @@
 `python -m benchmarks` prints a table and writes it to `benchmarks/RESULTS.md`. Digits are MNIST's where `--path` (or `MNIST_ROOT`) has them, and font digits otherwise.
 """
 import os, platform, statistics, subprocess, sys, tempfile, time
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 import torchvision.transforms.functional as TF
 from fastcore.script import call_parse
+from torch.utils.data import DataLoader
 
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
@@ -21,9 +23,9 @@ from torch_moving_mnist.utils import replacing
 HERE = Path(__file__).parent
 
 
-def seconds(f):
+def seconds(f, calls=1):
     start = time.perf_counter()
-    f()
+    for _ in range(calls): f()
     return time.perf_counter() - start
 
 
@@ -33,10 +35,10 @@ def quartiles(xs):
     return f'{b:.3g} ({a:.3g}–{c:.3g})'
 
 
-def ratio(f, g, rounds=31, warm=3):
-    "Time of `f` over that of `g`, taken in turns"
+def ratio(f, g, rounds=31, warm=3, calls=5):
+    "Time of `calls` runs of `f` over as many of `g`, taken in turns"
     for _ in range(warm): f(), g()
-    return [seconds(f)/seconds(g) for _ in range(rounds)]
+    return [seconds(f, calls)/seconds(g, calls) for _ in range(rounds)]
 
 
 def milliseconds(f, rounds=31, warm=3):
@@ -58,6 +60,55 @@ def torchvision_loop(digits, scene):
                                   interpolation=TF.InterpolationMode.BILINEAR)
                 frames[b,t] = torch.maximum(frames[b,t], layer)
     return frames
+
+
+def kornia_render(digits, scene):
+    "Every digit of every frame in one call of kornia's `warp_affine`"
+    import kornia
+    (B,K,T),m = scene.angle.shape, scene.matrix[...,:2,:].float().flatten(0,2)
+    x = digits[scene.digit.clamp(min=0)].float()*(scene.digit>=0)[...,None,None,None]
+    x = x[:,:,None].expand(B,K,T,*x.shape[2:]).flatten(0,2)
+    layers = kornia.geometry.transform.warp_affine(x, m, scene.canvas_size, align_corners=True)
+    return layers.unflatten(0, (B,K,T)).amax(1).round().byte()
+
+
+def training(ds, batches, steps):
+    "Seconds of `steps` steps of a small next-frame predictor, and how many of them it waited for data"
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(5, 32, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(32, 5, 5, padding=2)).to(ds.device)
+    opt = torch.optim.Adam(model.parameters())
+    waited,batches = [],iter(batches)
+    next(batches)
+    start = time.perf_counter()
+    for _ in range(steps):
+        t = time.perf_counter()
+        x = next(batches).squeeze(2)
+        waited.append(time.perf_counter() - t)
+        F.mse_loss(model(x[:,:5]), x[:,5:]).backward()
+        opt.step(), opt.zero_grad()
+    return time.perf_counter() - start, sum(waited)
+
+
+def loader_rate(ds, workers):
+    "Milliseconds a sequence of a DataLoader's second epoch"
+    loader = DataLoader(ds, batch_size=128, num_workers=workers, persistent_workers=workers>0)
+    for _ in loader: pass
+    return 1000*seconds(lambda: [None for _ in loader])/len(ds)
+
+
+def on_the_gpu(make):
+    "Output bytes per second as a share of what a copy writes"
+    def timed(f, n=20):
+        f(), torch.cuda.synchronize()
+        start,end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(n): f()
+        end.record(), torch.cuda.synchronize()
+        return start.elapsed_time(end)
+    ds = make(device='cuda')
+    for bs,goal in ((128,''), (4096,'at least 0.5')):
+        batch = ds.get_batch(bs)
+        yield f'clone of the batch ÷ get_batch({bs}) on {torch.cuda.get_device_name()}', quartiles([timed(batch.clone)/timed(lambda: ds.get_batch(bs)) for _ in range(11)]), goal
 
 
 def bouncing(B, T, K=2, canvas=64, digit=28, seed=0):
@@ -127,27 +178,34 @@ def measure(source):
     batch,scene = ds.get_batch(128),ds.draw(128)
     images = ds.digits.images
     yield 'get_batch(128) ÷ clone of the batch', quartiles(ratio(lambda: ds.get_batch(128), batch.clone)), 'at most 3'
+    yield '… every call right after a clone, whose idle threads still spin', quartiles(ratio(lambda: ds.get_batch(128), batch.clone, calls=1)), ''
     yield '… of which: draw', quartiles(ratio(lambda: ds.draw(128), batch.clone)), ''
     yield '… of which: matrix', quartiles(ratio(lambda: scene.matrix, batch.clone)), ''
     some = scene[:4]
-    yield 'loop over torchvision\'s affine ÷ render, 4 sequences', quartiles(ratio(lambda: torchvision_loop(images, some), lambda: ds.render(some), 5, 1)), ''
-    yield 'the same for 128 sequences, the loop scaled up from 4 ÷ get_batch(128)', quartiles([32*x for x in ratio(lambda: torchvision_loop(images, some), lambda: ds.get_batch(128), 5, 1)]), 'at least 500'
+    yield 'loop over torchvision\'s affine ÷ render, 4 sequences', quartiles(ratio(lambda: torchvision_loop(images, some), lambda: ds.render(some), 5, 1, 1)), ''
+    yield 'the same for 128 sequences, the loop scaled up from 4 ÷ get_batch(128)', quartiles([32*seconds(lambda: torchvision_loop(images, some))/(seconds(lambda: ds.get_batch(128), 10)/10) for _ in range(7)]), 'at least 500'
     args = images, scene.digit, scene.matrix, (64,64), scene.gain
-    yield 'full-canvas grid_sample (the reference) ÷ render, 128 sequences', quartiles(ratio(lambda: render_reference(*args), lambda: render(*args), 7, 1)), ''
+    yield 'full-canvas grid_sample (the reference) ÷ render, 128 sequences', quartiles(ratio(lambda: render_reference(*args), lambda: render(*args), 7, 1, 1)), ''
+    yield 'kornia\'s warp_affine, batched ÷ render, 128 sequences', quartiles(ratio(lambda: kornia_render(images, scene), lambda: render(*args), 7, 1, 1)), ''
     yield 'render(128) to bytes, 1 thread ÷ all threads', quartiles(threads_gain(lambda: ds.render(scene))), ''
     grey,index,corners = images[:,0].numpy(), scene.digit[:,:2].clamp(min=0).numpy(), bouncing(128, 20)
     bounce = bouncing_scene(images, index, corners)
     assert (ds.render(bounce)[:,:,0].numpy()==slice_and_maximum(grey, index, corners)).all()
     with one_thread(): yield 'numpy slices and maximum ÷ matrix and render, bouncing, 20 frames, 2 digits, bytes, 1 thread', quartiles(ratio(lambda: slice_and_maximum(grey, index, corners), lambda: ds.render(bounce), 15)), 'at least 5'
     yield 'ds[i], milliseconds', quartiles(milliseconds(lambda: ds[5], 101)), ''
-    for bs in (1, 8, 32, 512): yield f'get_batch({bs}), milliseconds a sequence', quartiles([x/bs for x in milliseconds(lambda: ds.get_batch(bs), 11)]), ''
+    for bs in (1, 8, 32, 128, 512, 4096): yield f'get_batch({bs}), milliseconds a sequence', quartiles([x/bs for x in milliseconds(lambda: ds.get_batch(bs), 11)]), ''
     for size in (128, 256, 512):
         big = make(img_size=size)
-        yield f'get_batch(32) at {size}² ÷ clone of it', quartiles(ratio(lambda: big.get_batch(32), big.get_batch(32).clone, 7)), ''
+        yield f'get_batch(32) at {size}² ÷ clone of it', quartiles(ratio(lambda: big.get_batch(32), big.get_batch(32).clone, 7, calls=3)), ''
     for k in (1, 3, 10): yield f'get_batch(128) with {k} digits ÷ clone', quartiles(ratio(lambda d=make(num_digits=k): d.get_batch(128), batch.clone, 11)), ''
     for t in (4, 100):
         long = make(num_frames=t)
         yield f'get_batch(32) with {t} frames ÷ clone of it', quartiles(ratio(lambda: long.get_batch(32), long.get_batch(32).clone, 11)), ''
+    for workers in (0, 1, 2): yield f'DataLoader, batches of 128, {workers} workers, milliseconds a sequence', quartiles([loader_rate(make(length=2048), workers) for _ in range(3)]), ''
+    runs = [training(ds, ds.batches(bs=16, prefetch=2), 40) for _ in range(5)]
+    yield 'share of training steps spent waiting, batches(bs=16, prefetch=2)', quartiles([wait/all for all,wait in runs]), 'under 0.02'
+    yield 'the same steps ÷ steps on one batch that is there already', quartiles([all/training(ds, repeat(ds.get_batch(16)), 40)[0] for all,_ in runs]), ''
+    if torch.cuda.is_available(): yield from on_the_gpu(make)
     yield 'import of data ÷ import of torch and torchvision', quartiles([python(IMPORT.format('import torch_moving_mnist.data'))/python(IMPORT.format('pass')) for _ in range(5)]), 'at most 1.2'
     with tempfile.TemporaryDirectory() as d:
         yield 'first get_batch in a process, nothing compiled before, seconds', f'{python(FIRST, NUMBA_CACHE_DIR=d):.3g}', ''

@@ -6,20 +6,21 @@
 __all__ = ['linear_part', 'affine_matrix', 'invert_affine', 'to_theta']
 
 # %% ../nbs/01_affine.ipynb #2882c91c
+import numpy as np
 import torch
 from torch import Tensor
 
 # %% ../nbs/01_affine.ipynb #4caa068e
 def linear_part(
-    angle:Tensor, # `(…)`, degrees, clockwise on screen
-    scale:Tensor, # `(…)`, factor
-    shear:Tensor, # `(…,2)`, degrees (x, y), inside ±90
-)->Tensor:        # `(…,2,2)`
+    angle, # `(…)`, degrees, clockwise on screen; a tensor or an array, and so are the rest
+    scale, # `(…)`, factor
+    shear, # `(…,2)`, degrees (x, y), inside ±90
+)->tuple:  # Four times `(…)`, row by row
     "Rotation × shear × scale, torchvision's order"
-    a,(p,q) = angle.deg2rad(), shear.deg2rad().unbind(-1)
-    c,s = (a-q).cos()/q.cos(), (a-q).sin()/q.cos()
-    m = torch.stack([c, -c*p.tan() - a.sin(), s, -s*p.tan() + a.cos()], -1)
-    return (m*scale[...,None]).unflatten(-1, (2,2))
+    lib = torch if isinstance(angle, Tensor) else np
+    a,p,q = lib.deg2rad(angle), lib.deg2rad(shear[...,0]), lib.deg2rad(shear[...,1])
+    c,s,t = lib.cos(a-q)/lib.cos(q), lib.sin(a-q)/lib.cos(q), lib.tan(p)
+    return c*scale, (-c*t - lib.sin(a))*scale, s*scale, (-s*t + lib.cos(a))*scale
 
 # %% ../nbs/01_affine.ipynb #764389e3
 def affine_matrix(
@@ -31,12 +32,17 @@ def affine_matrix(
     canvas_size:tuple, # (height, width) of the canvas, pixels
 )->Tensor:             # `(…,3,3)`, digit pixels to canvas pixels
     "The matrix of a pose, equal to what torchvision's `affine` does to the digit padded to the canvas"
-    linear = linear_part(angle, scale, shear)
-    matrix = linear.new_zeros(*linear.shape[:-2], 3, 3)
-    matrix[...,:2,:2] = linear
-    matrix[...,:2,2] = translate + linear.new_tensor(_centre(canvas_size)) - (linear*linear.new_tensor(_centre(digit_size))).sum(-1)
-    matrix[...,2,2] = 1
-    return matrix
+    pose = angle,translate,scale,shear
+    if angle.device.type!='cpu' or any(o.requires_grad for o in pose): return _matrix(torch, *pose, digit_size, canvas_size)
+    return torch.from_numpy(_matrix(np, *(o.numpy() for o in pose), digit_size, canvas_size))
+
+def _matrix(lib, angle, translate, scale, shear, digit_size, canvas_size):
+    a,b,c,d = linear_part(angle, scale, shear)
+    (u,v),(x,y) = _centre(digit_size),_centre(canvas_size)
+    x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
+    zero = lib.zeros_like(x)
+    rows = lib.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1)
+    return rows.reshape(*a.shape, 3, 3)
 
 def _centre(size): return (size[1]-1)/2, (size[0]-1)/2
 

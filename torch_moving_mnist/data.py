@@ -7,6 +7,9 @@ __all__ = ['canvas_stats', 'MovingMNIST']
 
 # %% ../nbs/05_data.ipynb #0d1cc2dc
 import dataclasses, math, os, threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from .digits import SPLITS, load_digits
 from .render import COMPOSITES, INTERPOLATIONS, render
-from .trajectory import MOTIONS, Scene, affine_params, check_affine_params, draw_scene
+from .trajectory import MOTIONS, Scene, affine_params, check_affine_params, draw_scene, join
 from .utils import check_choice, check_count
 
 # %% ../nbs/05_data.ipynb #eb268901
@@ -140,7 +143,12 @@ def _next_indices(self:MovingMNIST, bs):
     start = 0
     if self.seed is not None:
         with _lock: start,self._position = self._position, self._position + bs
-    return shard + shards*torch.arange(start, start + bs, device='cpu')
+    return shard + shards*torch.arange(start, start + bs, device=self._drawn_on())
+
+@patch
+def _drawn_on(self:MovingMNIST):
+    "Where Scenes are drawn; in float64, which mps lacks"
+    return torch.device('cpu') if self.device.type=='mps' else self.device
 
 @patch
 def __getstate__(self:MovingMNIST): return {**self.__dict__, '_home': _rank()}
@@ -160,7 +168,8 @@ def _check_indices(self:MovingMNIST, indices):
     idx = idx.long()
     wrong = (idx < -self.length) | (idx >= self.length)
     if wrong.any(): raise self._out_of_range(idx[wrong][0])
-    return idx.where(idx>=0, idx + self.length)
+    idx = idx.where(idx>=0, idx + self.length)
+    return idx.pin_memory().to(self.device, non_blocking=True) if self.device.type=='cuda' else idx
 
 @patch
 def _out_of_range(self:MovingMNIST, i): return IndexError(f"index {i} is out of range; expected whole numbers in -{self.length}..{self.length-1}")
@@ -172,18 +181,27 @@ def draw(self:MovingMNIST,
     indices=None, # Which sequences; None: the next ones of a seeded dataset, fresh ones otherwise
 )->Scene:
     "Draw the poses of some sequences"
+    return self._draw(*self._numbers(bs, indices))
+
+@patch
+def _numbers(self:MovingMNIST, bs, indices=None):
+    "Key and indices of the sequences to draw"
     bs = check_count('bs', bs, 1, 2**24)
     index = self._next_indices(bs) if indices is None else self._check_indices(indices)
-    if self.seed is not None: return self._draw(self.seed, index)
+    if self.seed is not None: return self.seed, index
     fresh = torch.randint(2**63-1, (), device='cpu').item()
-    return self._draw(fresh, index + (torch.arange(len(index), device='cpu') << 39)) # An index that occurs twice gets two sequences
+    return fresh, index + (torch.arange(len(index), device=index.device) << 39) # An index that occurs twice gets two sequences
 
 @patch
 def _draw(self:MovingMNIST, seed, index, measure=False):
     images,split = self.digits.images, SPLITS.index(self.digits.split)
-    device = 'cpu' if self.device.type=='mps' else self.device # Drawing is float64, which mps lacks
-    return draw_scene(seed, index, self.num_digits, self.num_frames, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
-                      split=split + len(SPLITS)*measure, device=device).to(self.device)
+    def draw(part):
+        return draw_scene(seed, part, self.num_digits, self.num_frames, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
+                          split=split + len(SPLITS)*measure, device=index.device)
+    n = max(1, _PART//(max(self.num_digits)*self.num_frames)) if index.device.type=='cpu' else len(index)
+    return join([draw(part) for part in index.split(n)]).to(self.device)
+
+_PART = 2**12 # Poses: as many as torch handles in one thread. Its team, once at work, goes on to spin for a while and keeps the processor from the renderer
 
 # %% ../nbs/05_data.ipynb #e9e3df14
 @patch
@@ -228,7 +246,11 @@ def get_batch(self:MovingMNIST,
     indices=None, # Which sequences; None: the next ones of a seeded dataset, fresh ones otherwise
 )->Tensor:        # `(B,T,C,H,W)` float32 on the dataset's device
     "A batch, ready for a model"
-    scene,stats = self.draw(bs, indices), _stats(self.batch_tfms)
+    return self._batch(*self._numbers(bs, indices))
+
+@patch
+def _batch(self:MovingMNIST, seed, index):
+    scene,stats = self._draw(seed, index), _stats(self.batch_tfms)
     if stats is not None: return self.render(scene, stats)
     frames = self.render(scene)
     return frames if self.batch_tfms is None else self.batch_tfms(frames)
@@ -251,6 +273,36 @@ def _transforms(self:MovingMNIST, normalize):
         tfms.append(T.Normalize(*stats))
     return T.Compose(tfms)
 
+# %% ../nbs/05_data.ipynb #99b1a5a6
+@patch
+def batches(self:MovingMNIST,
+    n=None,     # How many batches; None: without end
+    bs=32,      # Sequences in each
+    prefetch=2, # How many to make ahead
+):              # Iterator of what `get_batch(bs)` gives; in pinned memory where they are made on the CPU beside a CUDA device
+    "Batches that are made in the background"
+    n = None if n is None else check_count('n', n, 0)
+    check_count('bs', bs, 1, 2**24)
+    return self._stream(n, bs, check_count('prefetch', prefetch, 0, 1024))
+
+@patch
+def _stream(self:MovingMNIST, n, bs, prefetch):
+    pin = self.device.type=='cpu' and torch.cuda.is_available()
+    def make(seed, index):
+        batch = self._batch(seed, index)
+        return batch.pin_memory() if pin else batch
+    pool,ahead,steps = ThreadPoolExecutor(1, thread_name_prefix='torch_moving_mnist'), deque(), count() if n is None else iter(range(n))
+    def fill(level):
+        while len(ahead)<level and next(steps, None) is not None: ahead.append(pool.submit(make, *self._numbers(bs)))
+    try:
+        fill(max(prefetch, 1))
+        while ahead:
+            batch = ahead.popleft().result()
+            fill(prefetch)
+            yield batch
+            fill(1)
+    finally: pool.shutdown(cancel_futures=True)
+
 # %% ../nbs/05_data.ipynb #492f20c6
 @patch
 def _measure(self:MovingMNIST, budget=2**26, most=16):
@@ -258,7 +310,7 @@ def _measure(self:MovingMNIST, budget=2**26, most=16):
     H,W = self.canvas_size
     T = min(most, self.num_frames)
     n = min(max(budget//(T*H*W), 64), 2048)
-    scene = self._draw(self.seed or 0, torch.arange(n, device='cpu'), measure=True)
+    scene = self._draw(self.seed or 0, torch.arange(n, device=self._drawn_on()), measure=True)
     t = torch.linspace(0, self.num_frames-1, T, device='cpu').round().long().to(self.device)
     scene = dataclasses.replace(scene, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','gain')})
     levels = 0

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .affine import to_theta
-from .utils import check_choice
+from .utils import check_choice, has_triton
 
 # %% ../nbs/02_render.ipynb #a803bea6
 INTERPOLATIONS = 'bilinear', 'nearest'
@@ -131,6 +131,9 @@ def render(
     _check_shapes(digits, index, matrix, gain)
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
     if digits.device.type=='cpu': return _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats)
+    if digits.device.type=='cuda' and has_triton():
+        from torch_moving_mnist.gpu import paint
+        return paint(digits, index, matrix, gain, size, composite, interpolation, stats)
     frames = render_reference(digits, index, matrix, size, gain, composite, interpolation)
     if stats is None: return frames
     mean,std = (frames.new_tensor(o, dtype=torch.float32)[:,None,None] for o in stats)

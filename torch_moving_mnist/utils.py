@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_count', 'check_choice', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'show_images', 'GIF', 'tile',
-           'animate', 'replacing', 'save_gif', 'set_seed', 'to_device']
+           'animate', 'replacing', 'save_gif', 'has_triton', 'set_seed', 'to_device']
 
 # %% ../nbs/00_utils.ipynb #f6054d50
-import base64, contextlib, copy, difflib, io, math, operator, os, random, secrets
+import base64, contextlib, copy, difflib, importlib.util, io, math, operator, os, random, secrets
 
 import numpy as np
 import torch
@@ -196,6 +196,11 @@ def save_gif(
     gif = animate(frames, fps, zoom)
     with replacing(path) as tmp:
         with open(tmp, 'wb') as f: f.write(gif)
+
+# %% ../nbs/00_utils.ipynb #7886a34f
+def has_triton()->bool:
+    "Whether triton can be imported"
+    return importlib.util.find_spec('triton') is not None
 
 # %% ../nbs/00_utils.ipynb #736e25f3
 def set_seed(
