@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
+from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.render import render, render_reference
 from torch_moving_mnist.trajectory import Scene
 from torch_moving_mnist.utils import replacing
@@ -201,6 +202,9 @@ def measure(source):
     for t in (4, 100):
         long = make(num_frames=t)
         yield f'get_batch(32) with {t} frames ÷ clone of it', quartiles(ratio(lambda: long.get_batch(32), long.get_batch(32).clone, 11)), ''
+    for motion in MOTIONS:
+        moving = make(motion=motion, num_frames=20, num_digits=2)
+        yield f'draw ÷ get_batch(128), motion={motion!r}, 20 frames, 2 digits', quartiles(ratio(lambda: moving.draw(128), lambda: moving.get_batch(128), 11, calls=3)), 'at most 0.33'
     for workers in (0, 1, 2): yield f'DataLoader, batches of 128, {workers} workers, milliseconds a sequence', quartiles([loader_rate(make(length=2048), workers) for _ in range(3)]), ''
     runs = [training(ds, ds.batches(bs=16, prefetch=2), 40) for _ in range(5)]
     yield 'share of training steps spent waiting, batches(bs=16, prefetch=2)', quartiles([wait/all for all,wait in runs]), 'under 0.02'

@@ -8,8 +8,9 @@ from hypothesis import given, settings, strategies as st
 import torch_moving_mnist.render
 from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.digits import load_digits
+from torch_moving_mnist.motion import draw_scene
 from torch_moving_mnist.render import COMPOSITES, render
-from torch_moving_mnist.trajectory import Scene, draw_scene
+from torch_moving_mnist.trajectory import Scene
 
 MODES = dict(nearest=TF.InterpolationMode.NEAREST, bilinear=TF.InterpolationMode.BILINEAR)
 DIGITS = load_digits('fonts').images

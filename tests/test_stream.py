@@ -1,5 +1,5 @@
 "Batches made in the background: the same as without, and no thread outlives its loop"
-import subprocess, sys, threading, time
+import os, subprocess, sys, threading, time
 
 import pytest
 import torch
@@ -88,3 +88,11 @@ def test_two_streams_share_the_endless_one(fonts):
     pairs = list(zip(ds.batches(2, bs=2, prefetch=0), ds.batches(2, bs=2, prefetch=0)))
     got = torch.cat([o for pair in pairs for o in pair])
     assert torch.equal(got, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, 'SCHED_BATCH'), reason='a policy of Linux')
+def test_only_the_thread_that_makes_batches_stands_back(ds):
+    seen = []
+    ds.batch_tfms = lambda x: (seen.append(os.sched_getscheduler(0)), x)[1]
+    assert len(list(ds.batches(3)))==3
+    assert set(seen)=={os.SCHED_BATCH} and os.sched_getscheduler(0)!=os.SCHED_BATCH

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from torch_moving_mnist.trajectory import Philox, below, check_affine_params, draw_scene, philox
+from torch_moving_mnist.motion import check_affine_params, draw_scene
+from torch_moving_mnist.trajectory import Philox, below, philox
 
 word = st.integers(0, 2**32-1)
 

@@ -6,7 +6,7 @@
 __all__ = ['canvas_stats', 'MovingMNIST']
 
 # %% ../nbs/05_data.ipynb #0d1cc2dc
-import dataclasses, math, os, threading
+import contextlib, dataclasses, inspect, math, os, threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -18,10 +18,11 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from .digits import SPLITS, load_digits
+from .digits import SPLITS, ink_boxes, load_digits
+from .motion import affine_params, check_motion, check_times, draw_scene
 from .render import COMPOSITES, INTERPOLATIONS, render
-from .trajectory import MOTIONS, Scene, affine_params, check_affine_params, draw_scene, join
-from .utils import check_choice, check_count
+from .trajectory import Scene, join
+from .utils import check_choice, check_count, check_flag
 
 # %% ../nbs/05_data.ipynb #eb268901
 def canvas_stats(
@@ -55,10 +56,6 @@ def _check_device(device):
     try: return torch.empty(0, device=torch.device(device)).device
     except Exception as e: raise ValueError(f"device={device!r} cannot be used: {' '.join(str(e).split())}") from e
 
-def _check_flag(name, value):
-    if not isinstance(value, bool): raise TypeError(f"{name}={value!r}; expected True or False")
-    return value
-
 # %% ../nbs/05_data.ipynb #fae37f25
 def _check_stats(normalize, channels):
     "`normalize=(mean, std)` as two lists of one number, or of one for each channel"
@@ -80,7 +77,7 @@ class MovingMNIST(Dataset):
     "Endless sequences of moving digits, each a function of a seed and its index"
     def __init__(self,
         path='.',                    # Folder where torchvision finds MNIST, or puts it (its `root`)
-        affine_params=affine_params, # Ranges (lo, hi) of `angle` (degrees), `translate` (x and y, pixels), `scale`, `shear` (degrees); a dict or SimpleNamespace, what is left out takes the default
+        affine_params=affine_params, # For motion 'affine' and 'velocity': ranges (lo, hi) of `angle` (degrees), `translate` (x and y, pixels), `scale`, `shear` (degrees); a dict or SimpleNamespace, what is left out takes the default
         num_digits=[3],              # How many digits move: one of these for each sequence, with equal chance; or an int
         num_frames=4,                # Frames T in a sequence
         img_size=64,                 # Canvas side in pixels, or (height, width); not smaller than the digits
@@ -89,7 +86,8 @@ class MovingMNIST(Dataset):
         *,
         digits='mnist',              # 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'fonts', a uint8 tensor `(N,h,w)` or `(N,C,h,w)`, a pair (images, labels), or a dataset
         split='train',               # 'train', 'valid' or 'test': no digit image is in two of them
-        motion='affine',             # Name of a motion model
+        motion='affine',             # Name of a motion model, or a function of your own
+        motion_params=None,          # Parameters of motion models other than 'affine' and 'velocity', which take `affine_params`; a dict or SimpleNamespace
         composite='max',             # How overlapping digits mix: 'max', 'sum' (clipped at white) or 'over' (later ones hide earlier ones)
         interpolation='bilinear',    # Or 'nearest'
         seed=None,                   # None: fresh sequences every time; an int, 0 ≤ seed < 2⁶⁴: `ds[i]` is a function of (seed, split, i)
@@ -98,10 +96,12 @@ class MovingMNIST(Dataset):
         device='cpu',                # Where digits live and frames are rendered
         download=True,               # Download MNIST where `path` does not hold it
     ):
-        self.affine_params = check_affine_params(affine_params)
+        self.motion = motion
+        model,params = check_motion(motion, affine_params, motion_params)
+        self.affine_params,self.motion_params = (params if model.takes==o else None for o in ('affine_params','motion_params'))
         self.num_digits = _check_num_digits(num_digits)
         self.num_frames = check_count('num_frames', num_frames, 1, 2**20)
-        self.concat,self.motion = _check_flag('concat', concat), check_choice('motion', motion, MOTIONS)
+        self.concat = check_flag('concat', concat)
         self.composite = check_choice('composite', composite, COMPOSITES)
         self.interpolation = check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.seed = None if seed is None else check_count('seed', seed, 0, 2**64-1)
@@ -109,9 +109,11 @@ class MovingMNIST(Dataset):
         self.transform,self.device,self._position,self._home = transform, _check_device(device), 0, (0,1)
         _check_size(img_size, (1,1))
         if length is not None: check_count('length', length, 1, 2**63-1)
-        loaded = load_digits(digits, path, split, _check_flag('download', download))
+        loaded = load_digits(digits, path, split, check_flag('download', download))
         self.digits = dataclasses.replace(loaded, images=loaded.images.to(self.device))
         self.canvas_size = _check_size(img_size, self.digits.images.shape[-2:])
+        self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(model.draw).parameters else None
+        self._draw(0, torch.zeros(1, dtype=torch.int64, device='cpu'), num_frames=self.num_frames if callable(motion) else 1) # What the motion refuses, it refuses now
         self.length = len(self.digits) if length is None else int(length)
         self.batch_tfms = self._transforms(_check_stats(normalize, self.digits.images.shape[1]))
 
@@ -179,9 +181,11 @@ def _out_of_range(self:MovingMNIST, i): return IndexError(f"index {i} is out of 
 def draw(self:MovingMNIST,
     bs=32,        # How many sequences, where `indices` is None
     indices=None, # Which sequences; None: the next ones of a seeded dataset, fresh ones otherwise
+    times=None,   # Moments to draw, in frames, any numbers, where the motion knows them; None: 0, 1, … num_frames-1
 )->Scene:
     "Draw the poses of some sequences"
-    return self._draw(*self._numbers(bs, indices))
+    if times is not None: times = check_times(times, self._drawn_on())
+    return self._draw(*self._numbers(bs, indices), times=times)
 
 @patch
 def _numbers(self:MovingMNIST, bs, indices=None):
@@ -193,12 +197,14 @@ def _numbers(self:MovingMNIST, bs, indices=None):
     return fresh, index + (torch.arange(len(index), device=index.device) << 39) # An index that occurs twice gets two sequences
 
 @patch
-def _draw(self:MovingMNIST, seed, index, measure=False):
+def _draw(self:MovingMNIST, seed, index, measure=False, times=None, num_frames=None):
     images,split = self.digits.images, SPLITS.index(self.digits.split)
+    ink = None if self.ink is None else self.ink.to(index.device)
     def draw(part):
-        return draw_scene(seed, part, self.num_digits, self.num_frames, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
-                          split=split + len(SPLITS)*measure, device=index.device)
-    n = max(1, _PART//(max(self.num_digits)*self.num_frames)) if index.device.type=='cpu' else len(index)
+        return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
+                          split=split + len(SPLITS)*measure, device=index.device, motion_params=self.motion_params, times=times, ink=ink)
+    T = num_frames or self.num_frames
+    n = max(1, _PART//(max(self.num_digits)*(T if times is None else len(times)))) if index.device.type=='cpu' else len(index)
     return join([draw(part) for part in index.split(n)]).to(self.device)
 
 _PART = 2**12 # Poses: as many as torch handles in one thread. Its team, once at work, goes on to spin for a while and keeps the processor from the renderer
@@ -285,13 +291,18 @@ def batches(self:MovingMNIST,
     check_count('bs', bs, 1, 2**24)
     return self._stream(n, bs, check_count('prefetch', prefetch, 0, 1024))
 
+def _stand_back():
+    "Under this policy of Linux, a thread that wakes up does not push another from its core"
+    if hasattr(os, 'SCHED_BATCH'):
+        with contextlib.suppress(OSError): os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
 @patch
 def _stream(self:MovingMNIST, n, bs, prefetch):
     pin = self.device.type=='cpu' and torch.cuda.is_available()
     def make(seed, index):
         batch = self._batch(seed, index)
         return batch.pin_memory() if pin else batch
-    pool,ahead,steps = ThreadPoolExecutor(1, thread_name_prefix='torch_moving_mnist'), deque(), count() if n is None else iter(range(n))
+    pool,ahead,steps = ThreadPoolExecutor(1, 'torch_moving_mnist', _stand_back), deque(), count() if n is None else iter(range(n))
     def fill(level):
         while len(ahead)<level and next(steps, None) is not None: ahead.append(pool.submit(make, *self._numbers(bs)))
     try:
@@ -312,7 +323,7 @@ def _measure(self:MovingMNIST, budget=2**26, most=16):
     n = min(max(budget//(T*H*W), 64), 2048)
     scene = self._draw(self.seed or 0, torch.arange(n, device=self._drawn_on()), measure=True)
     t = torch.linspace(0, self.num_frames-1, T, device='cpu').round().long().to(self.device)
-    scene = dataclasses.replace(scene, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','gain')})
+    scene = dataclasses.replace(scene, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','stretch','gain')})
     levels = 0
     for i in range(0, n, 32):
         channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).cpu()
@@ -338,13 +349,13 @@ def denormalize(self:MovingMNIST,
 @patch
 def __repr__(self:MovingMNIST):
     H,W = self.canvas_size
-    ranges = ', '.join(f'{k} {v}' for k,v in self.affine_params.items())
+    motion = ', '.join([getattr(self.motion, '__name__', repr(self.motion)), *(f'{k} {v}' for k,v in (self.affine_params or self.motion_params or {}).items())])
     seeded = 'fresh sequences every time (seed=None)' if self.seed is None else f'seed={self.seed}'
     tfms = ' '.join(str(self.batch_tfms).split())
     return f'''MovingMNIST
     digits: {self.digits}
     sequence: {self.num_frames} frames {H}×{W}, num_digits={self.num_digits}, composite={self.composite!r}, interpolation={self.interpolation!r}
-    motion: {self.motion!r}, {ranges}
+    motion: {motion}
     length: {self.length:,}, {seeded}
     batch_tfms: {tfms}
     device: {self.device}'''

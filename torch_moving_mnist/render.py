@@ -6,7 +6,7 @@
 __all__ = ['INTERPOLATIONS', 'COMPOSITES', 'warp', 'blend', 'render_reference', 'render']
 
 # %% ../nbs/02_render.ipynb #7b73cbb0
-import os
+import math, os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -96,11 +96,18 @@ def _check_shapes(digits, index, matrix, gain):
 @cache
 def _pool(process, n): return ThreadPoolExecutor(n, thread_name_prefix='torch_moving_mnist')
 
+def _memory(shape, dtype):
+    "A tensor with room for the frames"
+    n = math.prod(shape)*np.dtype(dtype).itemsize
+    raw = np.empty(n + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return torch.from_numpy(raw[start:start+n].view(dtype).reshape(shape))
+
 def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats):
     "Bytes, or normalised floats where there are `stats`, painted by several threads"
     from torch_moving_mnist import kernel
     B,T,C = matrix.shape[0], matrix.shape[2], digits.shape[1]
-    frames = torch.empty(B, T, C, *size, dtype=torch.uint8 if stats is None else torch.float32, device='cpu')
+    frames = _memory((B,T,C,*size), np.uint8 if stats is None else np.float32)
     mean,std = (None,None) if stats is None else (np.array(o, np.float32).repeat(C//len(o)) for o in stats)
     arrays = [o.contiguous().numpy() for o in (digits, index, matrix.double(), gain.double())]
     def paint(parts):
