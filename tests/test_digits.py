@@ -8,6 +8,7 @@ import torch
 import torchvision
 from conftest import ROOT, needs_mnist
 from PIL import Image
+from torchvision.transforms import functional as TF
 
 from torch_moving_mnist import digits as module
 from torch_moving_mnist.data import MovingMNIST
@@ -19,11 +20,15 @@ def idx(array):
     return bytes([0,0,8,array.ndim]) + b''.join(n.to_bytes(4, 'big') for n in array.shape) + array.astype(np.uint8).tobytes()
 
 
-def images(n): return np.broadcast_to(np.arange(n, dtype=np.uint8)[:,None,None], (n,28,28))
+def images(n, mark=0):
+    "Pictures of one brightness each; two corners make all of them different"
+    x = np.broadcast_to(np.arange(n, dtype=np.uint8)[:,None,None], (n,28,28)).copy()
+    x[:,27,27],x[:,27,26] = np.arange(n)//256, mark
+    return x
 
 
 FILES = {'train-images-idx3-ubyte': idx(images(10_050)), 'train-labels-idx1-ubyte': idx(np.arange(10_050) % 10),
-         't10k-images-idx3-ubyte': idx(images(30)), 't10k-labels-idx1-ubyte': idx(np.arange(30) % 10)}
+         't10k-images-idx3-ubyte': idx(images(30, mark=1)), 't10k-labels-idx1-ubyte': idx(np.arange(30) % 10)}
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -157,10 +162,11 @@ def test_two_processes_at_once(mirror, tmp_path):
 def test_emnist_is_turned_upright(tmp_path):
     raw = tmp_path/'EMNIST'/'raw'
     raw.mkdir(parents=True)
-    picture = np.zeros((10_001,28,28), np.uint8)
+    picture = images(10_001)
     picture[:,3,20] = 9
-    (raw/'emnist-balanced-train-images-idx3-ubyte').write_bytes(idx(picture))
-    (raw/'emnist-balanced-train-labels-idx1-ubyte').write_bytes(idx(np.full(10_001, 46)))
+    for part,x in (('train', picture), ('test', images(5, mark=1))):
+        (raw/f'emnist-balanced-{part}-images-idx3-ubyte').write_bytes(idx(x))
+        (raw/f'emnist-balanced-{part}-labels-idx1-ubyte').write_bytes(idx(np.full(len(x), 46)))
     d = load_digits('emnist', tmp_path, download=False)
     assert d.images[0,0,20,3]==9 and d.labels.tolist()==[46]
 
@@ -168,9 +174,10 @@ def test_emnist_is_turned_upright(tmp_path):
 def test_qmnist_labels_are_classes(tmp_path):
     raw = tmp_path/'QMNIST'/'raw'
     raw.mkdir(parents=True)
-    labels = np.tile(np.array([7,0,1,2,3,4,5,6], '>i4'), (10_001,1))
-    (raw/'qmnist-train-images-idx3-ubyte').write_bytes(idx(images(10_001)))
-    (raw/'qmnist-train-labels-idx2-int').write_bytes(bytes([0,0,12,2]) + b''.join(n.to_bytes(4, 'big') for n in labels.shape) + labels.tobytes())
+    for part,x in (('train', images(10_001)), ('test', images(5, mark=1))):
+        labels = np.tile(np.array([7,0,1,2,3,4,5,6], '>i4'), (len(x),1))
+        (raw/f'qmnist-{part}-images-idx3-ubyte').write_bytes(idx(x))
+        (raw/f'qmnist-{part}-labels-idx2-int').write_bytes(bytes([0,0,12,2]) + b''.join(n.to_bytes(4, 'big') for n in labels.shape) + labels.tobytes())
     d = load_digits('qmnist', tmp_path, split='valid', download=False)
     assert d.labels.unique().tolist()==[7] and len(d)==10_000
 
@@ -184,6 +191,70 @@ def test_family_is_looked_for(tmp_path, name):
 def test_partition_covers_everything_once(n):
     parts = [range(n)[partition(n, s)] for s in SPLITS]
     assert [i for p in parts for i in p]==list(range(n)) and len(parts[0])>=len(parts[1])>=len(parts[2])
+
+
+def test_copies_stay_in_one_split(tmp_path):
+    raw = tmp_path/'MNIST'/'raw'
+    raw.mkdir(parents=True)
+    train,test = images(10_020),images(30, mark=1)
+    train[3],train[7],train[10_011] = test[5],train[10_012],test[6] # From the test images into both others, and from 'valid' into 'train'
+    train[1] = train[0]
+    for name,x in (('train', train), ('t10k', test)):
+        (raw/f'{name}-images-idx3-ubyte').write_bytes(idx(x))
+        (raw/f'{name}-labels-idx1-ubyte').write_bytes(idx(np.arange(len(x)) % 10))
+    found = {s: load_digits('mnist', tmp_path, s, download=False) for s in SPLITS}
+    assert [len(o) for o in found.values()]==[18,9_999,30]
+    kept = [i for i in range(20) if i not in (3,7)]
+    assert np.array_equal(found['train'].images[:,0].numpy(), train[kept]) and found['train'].labels.tolist()==[i % 10 for i in kept]
+
+
+def test_copies_among_your_own_stay_where_the_first_is():
+    x = torch.arange(70, dtype=torch.uint8)[:,None,None].expand(70,5,5).clone()
+    x[55],x[65],x[68] = x[0],x[0],x[51]
+    found = {s: load_digits((x, torch.arange(70)), split=s) for s in SPLITS}
+    assert [len(o) for o in found.values()]==[50,9,8]
+    assert 55 not in found['valid'].labels and not {65,68} & set(found['test'].labels.tolist())
+    contents = [{o.tobytes() for o in d.images.numpy()} for d in found.values()]
+    assert sum(map(len, contents))==len(set.union(*contents))
+    with pytest.raises(ValueError, match="leaves none for split='test'; expected more, and not copies"): load_digits(torch.ones(14,5,5, dtype=torch.uint8), split='test')
+
+
+def test_sequences_of_a_split_show_its_images_alone(source):
+    "Every digit on a canvas of its own size, still: the frame is an image of the split, and of no other"
+    contents = {s: {o.tobytes() for o in load_digits(**{**source, 'split': s}).images.numpy()} for s in SPLITS}
+    for s in SPLITS:
+        still = MovingMNIST(**source, split=s, num_digits=1, num_frames=1, img_size=28, normalize=False, seed=0, affine_params=dict(angle=(0,0), translate=((0,0),(0,0)), scale=(1,1), shear=(0,0)))
+        frames = {o.tobytes() for o in still.render(still.draw(500))[:,0].numpy()}
+        assert frames<=contents[s] and len(frames)>150
+        assert not any(frames & contents[o] for o in SPLITS if o!=s)
+
+
+@pytest.mark.parametrize('classes', [3, [3], (8,3), range(2,4)])
+def test_classes(classes):
+    everything,some = load_digits('fonts'), load_digits('fonts', classes=classes)
+    chosen = torch.isin(everything.labels, torch.tensor([classes] if isinstance(classes, int) else list(classes)))
+    assert torch.equal(some.images, everything.images[chosen]) and torch.equal(some.labels, everything.labels[chosen])
+
+
+@pytest.mark.parametrize('kw,error,message', [
+    (dict(classes=[]), TypeError, r'classes=\[\]; expected a list of labels'), (dict(classes='3'), TypeError, "classes='3'"), (dict(classes=[1,10]), ValueError, r'holds 10; expected some of \[0, 1,'),
+    (dict(classes=[True]), ValueError, 'holds True'), (dict(classes=[1.5]), ValueError, 'holds 1.5'), (dict(digit_size=0), ValueError, 'digit_size=0'), (dict(digit_size=(28,)), ValueError, 'digit_size='),
+    (dict(digit_size=2.5), TypeError, 'digit_size=2.5')])
+def test_choices_that_make_no_sense(kw, error, message):
+    with pytest.raises(error, match=message): load_digits('fonts', **kw)
+
+
+def test_classes_need_labels():
+    with pytest.raises(ValueError, match='no labels'): load_digits(load_digits('fonts').images, classes=[1])
+
+
+@pytest.mark.parametrize('size', [20, 32, 57, (40,33)])
+def test_resized_as_pil_does(size):
+    small = load_digits('fonts', digit_size=size)
+    pair = (size,size) if isinstance(size, int) else size
+    for i in (0, 700, 2099):
+        pil = TF.resize(TF.to_pil_image(load_digits('fonts').images[i]), pair)
+        assert (TF.pil_to_tensor(pil).int() - small.images[i].int()).abs().max()<=1
 
 
 def test_no_image_in_two_splits(source):

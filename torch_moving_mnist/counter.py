@@ -16,9 +16,9 @@ _u64 = np.uint64
 @_jit
 def philox_words(
     key,    # Two words in 0..2³²-1
-    stream, # Second word of the counter
+    stream, # Second word of the counter for each sequence, `(B,1)` int64
     first,  # Number of the first block, the counter's first word; the others follow it
-    low,    # Third word for each sequence, `(B,1)` int64
+    low,    # Third word, likewise
     high,   # Fourth word, likewise
     n,      # Words for each sequence
 ):          # `(B,n)` int64
@@ -26,7 +26,7 @@ def philox_words(
     out,mask,half = np.empty((len(low), n), np.int64),_u64(0xFFFFFFFF),_u64(32)
     for b in range(len(low)):
         for i in range(0, n, 4):
-            x,y,z,w = _u64(first + i//4),_u64(stream),_u64(low[b,0]),_u64(high[b,0])
+            x,y,z,w = _u64(first + i//4),_u64(stream[b,0]),_u64(low[b,0]),_u64(high[b,0])
             k,l = _u64(key[0]),_u64(key[1])
             for _ in range(10):
                 p,q = x*_u64(0xD2511F53), z*_u64(0xCD9E8D57)

@@ -180,13 +180,13 @@ def paint(
     return out
 
 # %% ../nbs/02c_gpu.ipynb #30e2cdba
-@triton.jit(do_not_specialize=['seed','stream','first','n','blocks','total'])
-def _philox(out, low, high, seed, stream, first, n, blocks, total, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=['seed','first','n','blocks','total'])
+def _philox(out, stream, low, high, seed, first, n, blocks, total, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64)*BLOCK + tl.arange(0, BLOCK)
     there = i<total
     row,block = i//blocks,i % blocks
-    lo,hi = tl.load(low + row, there, 0).to(tl.uint32),tl.load(high + row, there, 0).to(tl.uint32)
-    w0,w1,w2,w3 = tl.philox(seed, (first + block).to(tl.uint32), (stream + 0*block).to(tl.uint32), lo, hi)
+    number,lo,hi = tl.load(stream + row, there, 0).to(tl.uint32),tl.load(low + row, there, 0).to(tl.uint32),tl.load(high + row, there, 0).to(tl.uint32)
+    w0,w1,w2,w3 = tl.philox(seed, (first + block).to(tl.uint32), number, lo, hi)
     at = out + row*n + 4*block
     tl.store(at, w0.to(tl.int64), there)
     tl.store(at + 1, w1.to(tl.int64), there & (4*block + 1<n))
@@ -194,15 +194,15 @@ def _philox(out, low, high, seed, stream, first, n, blocks, total, BLOCK: tl.con
     tl.store(at + 3, w3.to(tl.int64), there & (4*block + 3<n))
 
 def philox_words(
-    key:tuple,   # Two words in 0..2³²-1
-    stream:int,  # Second word of the counter
-    first:int,   # Number of the first block, the counter's first word; the others follow it
-    low:Tensor,  # Third word for each sequence, `(B,1)` int64
-    high:Tensor, # Fourth word, likewise
-    n:int,       # Words for each sequence
-)->Tensor:       # `(B,n)` int64
+    key:tuple,     # Two words in 0..2³²-1
+    stream:Tensor, # Second word of the counter for each sequence, `(B,1)` int64
+    first:int,     # Number of the first block, the counter's first word; the others follow it
+    low:Tensor,    # Third word, likewise
+    high:Tensor,   # Fourth word, likewise
+    n:int,         # Words for each sequence
+)->Tensor:         # `(B,n)` int64
     "Random words in 0..2³²-1 for a batch of sequences, four to a block"
     out,blocks = low.new_empty(len(low), n),triton.cdiv(n, 4)
     total = len(low)*blocks
-    with torch.cuda.device_of(low): _philox[triton.cdiv(total, 128),](out, low, high, key[0] + (key[1] << 32), stream, first, n, blocks, total, BLOCK=128, num_warps=4)
+    with torch.cuda.device_of(low): _philox[triton.cdiv(total, 128),](out, stream, low, high, key[0] + (key[1] << 32), first, n, blocks, total, BLOCK=128, num_warps=4)
     return out

@@ -312,6 +312,7 @@ def draw_scene(
     motion_params=None,   # Parameters of any other model; None: its defaults
     times=None,           # Moments to draw, `(T,)`, in frames, where the model knows any; None: 0, 1, … num_frames-1
     ink=None,             # First and last row, first and last column of each image's ink, `(num_images,4)` int64; None: all of it
+    attempt=0,            # Which of its draws, 0 ≤ attempt < 2²⁴: one for all or `(B,)` int64; they have nothing in common
 )->Scene:                 # Floats are float64
     "Draw the sequences `index`: each is a function of (seed, split, its own index) and of the settings, nothing else"
     model,params = check_motion(motion, params, motion_params)
@@ -319,7 +320,7 @@ def draw_scene(
         raise ValueError(f"times={times!r} with motion={motion!r}, which goes frame by frame; expected None, or one of {', '.join(repr(k) for k,o in MOTIONS.items() if o.any_time)}")
     seed = check_count('seed', seed, 0, 2**64-1)
     index = torch.as_tensor(index, dtype=torch.int64, device=device)
-    choice,path = (Philox(seed, index, stream=2*split + i) for i in range(2))
+    choice,path = (Philox(seed, index, stream=2*split + i + 64*attempt) for i in range(2))
     K,times = max(num_digits), torch.arange(num_frames, dtype=torch.float64, device=index.device) if times is None else check_times(times, index.device)
     words = choice.words(1 + K)
     count = constant(tuple(num_digits), torch.int64, index.device)[below(len(num_digits), words[:,0])]

@@ -42,10 +42,11 @@ class Philox:
     def __init__(self,
         seed:int,     # Key, 0 ≤ seed < 2⁶⁴
         index:Tensor, # Sequence numbers, `(B,)` int64; their 64 bits count
-        stream=0,     # 0 ≤ stream < 2³²: numbers of two streams have nothing in common
+        stream=0,     # 0 ≤ stream < 2³², one for all or `(B,)` int64: numbers of two streams have nothing in common
     ):
-        self.key,self.stream,self.block = (seed & _MASK, seed >> 32), stream, 0
+        self.key,self.block = (seed & _MASK, seed >> 32), 0
         self.low,self.high = index[:,None] & _MASK, (index[:,None] >> 32) & _MASK
+        self.stream = stream[:,None] if isinstance(stream, Tensor) else torch.full_like(self.low, stream)
 
     def words(self,
         *shape,   # Shape of the numbers for one sequence
@@ -53,13 +54,12 @@ class Philox:
         "Whole numbers in 0..2³²-1, all equally likely"
         n,start = math.prod(shape),self.block
         self.block += -(-n//4)
-        args = self.key, self.stream, start
         if self.low.device.type=='cpu':
             from torch_moving_mnist.counter import philox_words
-            out = torch.from_numpy(philox_words(*args, self.low.numpy(), self.high.numpy(), n))
+            out = torch.from_numpy(philox_words(self.key, self.stream.numpy(), start, self.low.numpy(), self.high.numpy(), n))
         elif self.low.device.type=='cuda' and has_triton():
             from torch_moving_mnist.gpu import philox_words
-            out = philox_words(*args, self.low, self.high, n)
+            out = philox_words(self.key, self.stream, start, self.low, self.high, n)
         else:
             block = torch.arange(start, self.block, device=self.low.device)
             out = torch.stack(torch.broadcast_tensors(*philox((block, self.stream, self.low, self.high), self.key)), -1).flatten(1)[:,:n]
