@@ -5,13 +5,14 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import torch
 import torchvision.transforms as T
+from test_colour import case as coloured_case
 from test_kernel import random_case
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torch_moving_mnist.render, torch_moving_mnist.trajectory
 from torch_moving_mnist.data import MovingMNIST
-from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, render_reference
+from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, by_channel, render_reference
 from torch_moving_mnist.trajectory import Philox, constant, philox
 from torch_moving_mnist.utils import to_device
 
@@ -37,7 +38,7 @@ def run(request):
 def case(seed, B, K, T, C, digit, canvas, scale=1., spread=.6, whole=False):
     "As `random_case`, in the order of `paint`"
     digits,index,matrix,size,gain = random_case(seed, B, K, T, C, digit, canvas, scale, spread, whole)
-    return digits, index, matrix, gain, size
+    return digits, index, matrix, by_channel(gain, digits), size
 
 
 def agree(ours, args, composite='max', interpolation='bilinear', whole=False):
@@ -63,6 +64,21 @@ def test_agrees_with_the_reference(run, composite, interpolation, C, name):
     seed,B,K,T,*rest = CASES[name]
     args = case(seed, B, K, T, C, *rest)
     agree(run(gpu.paint, *args, composite, interpolation), args, composite, interpolation, name=='whole')
+
+
+COLOURS = [(True, None), (False, (2,1,40,50)), (False, (1,3,7,5)), (True, (3,3,33,33)), (True, (2,1,1,1))]
+
+
+@pytest.mark.parametrize('colour,pictures', COLOURS, ids=str)
+@pytest.mark.parametrize('C', [1,3])
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+@pytest.mark.parametrize('composite', COMPOSITES)
+def test_colours_and_backdrops_agree_with_the_reference(run, composite, interpolation, C, colour, pictures):
+    digits,index,matrix,size,gain,backdrop = coloured_case(5, 2, 2, 1, C, (12,9), (33,35), colour, pictures)
+    ours = run(gpu.paint, digits, index, matrix, by_channel(gain, digits, backdrop), size, composite, interpolation, None, backdrop)
+    theirs = render_reference(digits, index, matrix, size, gain, composite, interpolation, backdrop)
+    difference = (ours.int() - theirs.int()).abs()
+    assert ours.shape==theirs.shape and (difference.max()<=1 if interpolation=='bilinear' else (difference>1).sum()<=3 + .002*difference.numel())
 
 
 @pytest.mark.parametrize('C', [1,3])
@@ -172,13 +188,13 @@ COMPILE = textwrap.dedent('''
         return triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm
 
     inputs = dict(images='*u8', index='*i64', pose='*fp64', box='*i32')
-    for real in ('fp32', 'fp64'): assembly(gpu._prepare, dict(inputs, matrix='*'+real, gain='*'+real), dict(C=3, h=28, w=28, PIXELS=256, FRAMES=32))
+    for real in ('fp32', 'fp64'): assembly(gpu._prepare, dict(inputs, matrix='*'+real), dict(C=3, h=28, w=28, PIXELS=256, FRAMES=32))
     assembly(gpu._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
     for composite in ('max', 'sum', 'over'):
         for nearest in (False, True):
             floats,C = nearest!=(composite=='max'),3 if composite=='over' else 1
-            constants = dict(C=C, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
-            asm = assembly(gpu._paint, dict(inputs, levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*inputs, 'levels', 'out', 'H', 'W'))
+            constants = dict(C=C, CHANNELS=3 if nearest else C, PICTURED=C*nearest, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
+            asm = assembly(gpu._paint, dict(inputs, gain='*fp64', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*inputs, 'levels', 'out', 'H', 'W'))
             print(floats, set(re.findall(r'st\\.global\\S*', asm['ptx'])), 'convert_layout' in asm['ttgir'])''')
 
 
@@ -211,7 +227,7 @@ def pretend(monkeypatch):
     calls = []
     def paint(images, index, matrix, gain, size, *how):
         calls.append(('paint', {o.device.type for o in (images, index, matrix, gain)}, tuple(matrix.shape), size, *how))
-        return images.new_empty(len(matrix), matrix.shape[2], images.shape[1], *size, dtype=torch.float32)
+        return images.new_empty(len(matrix), matrix.shape[2], gain.shape[3], *size, dtype=torch.float32)
     def philox_words(key, stream, first, low, high, n):
         calls.append(('philox_words', {o.device.type for o in (stream, low, high)}, key, first, n))
         return low.new_empty(len(low), n)
@@ -231,7 +247,7 @@ def test_cuda_takes_the_kernels(pretend):
     batch = ds.get_batch(8)
     assert (batch.device.type, batch.shape)==('cuda', (8,4,1,64,64))
     assert calls==[('philox_words', {'cuda'}, (7,0), 0, 4), ('philox_words', {'cuda'}, (7,0), 0, 30),
-                   ('paint', {'cuda'}, (8,3,4,3,3), (64,64), 'over', 'nearest', ([.1],[.3]))]
+                   ('paint', {'cuda'}, (8,3,4,3,3), (64,64), 'over', 'nearest', ([.1],[.3]), None)]
 
 
 def test_cuda_without_triton_takes_the_reference(pretend, monkeypatch):
@@ -280,5 +296,5 @@ def test_the_host_never_waits_for_cuda():
 def test_more_bytes_than_32_bits_count():
     images = torch.full((1,1,28,28), 200, dtype=torch.uint8, device='cuda')
     matrix = torch.eye(3, dtype=torch.float64, device='cuda').expand(2**16+3, 1, 10, 3, 3)
-    frames = gpu.paint(images, torch.zeros(len(matrix), 1, dtype=torch.int64, device='cuda'), matrix, matrix.new_ones(matrix.shape[:3]), (64,64))
+    frames = gpu.paint(images, torch.zeros(len(matrix), 1, dtype=torch.int64, device='cuda'), matrix, matrix.new_ones(*matrix.shape[:3], 1), (64,64))
     assert frames.numel()>2**31 and (frames[-1]==frames[0]).all() and frames[-1,-1,0,27,27]==200 and frames[-1,-1,0,28,28]==0

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from . import __version__
-from .digits import SPLITS, ink_boxes, load_digits
-from .motion import affine_params, check_motion, check_times, draw_scene
+from .digits import SPLITS, ink_boxes, load_digits, load_pictures
+from .motion import affine_params, check_motion, check_range, check_times, draw_scene
 from .presets import PRESETS
 from .render import COMPOSITES, INTERPOLATIONS, render
 from .store import checksum, digest
@@ -59,6 +59,22 @@ def _check_device(device):
     try: return torch.empty(0, device=torch.device(device)).device
     except Exception as e: raise ValueError(f"device={device!r} cannot be used: {' '.join(str(e).split())}") from e
 
+# %% ../nbs/05_data.ipynb #718243a2
+def _check_color(color):
+    "Colours as a tuple of triples, 'random', or None"
+    if color is None or isinstance(color, str) and color=='random': return color
+    expected = "expected a triple (red, green, blue) of numbers in [0,1], a list of triples, or 'random'"
+    try: x = torch.as_tensor(color, dtype=torch.float64, device='cpu')
+    except (TypeError, ValueError, RuntimeError): raise TypeError(f"color={color!r}; {expected}") from None
+    if x.ndim==1: x = x[None]
+    if x.ndim!=2 or x.shape[1]!=3 or not len(x) or not 0<=x.min()<=x.max()<=1: raise ValueError(f"color={color!r}; {expected}")
+    return tuple(map(tuple, x.tolist()))
+
+def _check_drift(drift, background):
+    lo,hi = check_range('drift', drift, 0, zero=True)
+    if hi and background is None: raise ValueError(f"drift={drift!r} does nothing without a background; expected background=…")
+    return lo,hi
+
 # %% ../nbs/05_data.ipynb #fae37f25
 def _check_stats(normalize, channels):
     "`normalize=(mean, std)` as two lists of one number, or of one for each channel"
@@ -93,6 +109,9 @@ class MovingMNIST(Dataset):
         split='train',               # 'train', 'valid' or 'test': no digit image is in two of them
         motion='affine',             # Name of a motion model, or a function of your own
         motion_params=None,          # Parameters of motion models other than 'affine' and 'velocity', which take `affine_params`; a dict or SimpleNamespace
+        color=None,                  # Colour of the digits: a triple (red, green, blue) in [0,1]; a list of them, of which each digit takes one; 'random': any hue; None: as the images are
+        background=None,             # Pictures behind the digits, one for each sequence: a uint8 tensor or array `(H,W)`, `(C,H,W)` or `(M,C,H,W)`, or a dataset; None: black
+        drift=(0,0),                 # Range of the backgrounds' speeds, pixels a frame, in any direction
         where=None,                  # A condition that sequences must meet: a function of a Scene that returns a bool tensor `(B,)`
         composite='max',             # How overlapping digits mix: 'max', 'sum' (clipped at white) or 'over' (later ones hide earlier ones)
         interpolation='bilinear',    # Or 'nearest'
@@ -119,13 +138,16 @@ class MovingMNIST(Dataset):
         loaded = load_digits(digits, path, split, check_flag('download', download), classes, digit_size)
         self.digits = dataclasses.replace(loaded, images=loaded.images.to(self.device))
         self.canvas_size = _check_size(img_size, self.digits.images.shape[-2:])
+        self.color,self.drift = _check_color(color), _check_drift(drift, background)
+        self.pictures = None if background is None else load_pictures(background).to(self.device)
+        self.channels = max(self.digits.images.shape[1], 1 if color is None else 3, 1 if background is None else self.pictures.shape[1])
         self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(model.draw).parameters else None
         own = callable(motion) or where is not None
         self._draw(0, torch.zeros(1, dtype=torch.int64, device='cpu'), num_frames=self.num_frames if own else 1) # What refuses to be drawn is refused now
         self.length = len(self.digits) if length is None else int(length)
         self.classes = None if classes is None else np.ravel(classes).tolist()
         self.digit_size = None if digit_size is None else list(self.digits.images.shape[-2:])
-        self.stats = self._find_stats(_check_stats(normalize, self.digits.images.shape[1]))
+        self.stats = self._find_stats(_check_stats(normalize, self.channels))
         self.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32)] + ([T.Normalize(*self.stats)] if self.stats else []))
 
     def __len__(self): return self.length
@@ -236,9 +258,10 @@ def _numbers(self:MovingMNIST, bs, indices=None):
 def _draw(self:MovingMNIST, seed, index, measure=False, times=None, num_frames=None):
     images,split = self.digits.images, SPLITS.index(self.digits.split)
     ink,T = None if self.ink is None else self.ink.to(index.device), num_frames or self.num_frames
+    pictures = None if self.pictures is None else (len(self.pictures), *self.pictures.shape[-2:])
     def draw(part, attempt=0, times=None):
         return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
-                          split=split + len(SPLITS)*measure, device=index.device, motion_params=self.motion_params, times=times, ink=ink, attempt=attempt)
+                          split=split + len(SPLITS)*measure, device=index.device, motion_params=self.motion_params, times=times, ink=ink, attempt=attempt, color=self.color, pictures=pictures, drift=self.drift)
     def attempts(part): return 0 if self.where is None else first_accepted(self.where, draw, part, n)
     n = max(1, _PART//(max(self.num_digits)*max(T, 0 if times is None else len(times)))) if index.device.type=='cpu' or self.where else len(index)
     return join([draw(part, attempts(part), times) for part in index.split(n)]).to(self.device)
@@ -255,8 +278,11 @@ def render(self:MovingMNIST,
     if not isinstance(scene, Scene): raise TypeError(f"scene is a {type(scene).__name__}; expected a Scene, such as `draw` returns")
     images = self.digits.images
     if scene.digit_size!=tuple(images.shape[-2:]): raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {tuple(images.shape[-2:])}")
+    if scene.background is not None and self.pictures is None: raise ValueError("scene has backgrounds, and the dataset has none; expected a dataset made with background=…")
     scene = scene.to(self.device)
-    return render(images, scene.digit, scene.matrix, scene.canvas_size, scene.gain, self.composite, self.interpolation, stats)
+    gain = scene.gain if scene.color is None else scene.gain[...,None]*scene.color[:,:,None]
+    backdrop = None if scene.background is None else (self.pictures, scene.background, scene.drift)
+    return render(images, scene.digit, scene.matrix, scene.canvas_size, gain, self.composite, self.interpolation, stats, backdrop)
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch
@@ -356,7 +382,8 @@ def _measure(self:MovingMNIST, budget=2**26, most=16):
     n = min(max(budget//(T*H*W), 64), 2048)
     scene = self._draw(self.seed or 0, torch.arange(n, device=self._drawn_on()), measure=True)
     t = torch.linspace(0, self.num_frames-1, T, device='cpu').round().long().to(self.device)
-    scene = dataclasses.replace(scene, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','stretch','gain')})
+    drift = None if scene.drift is None else scene.drift[:,t]
+    scene = dataclasses.replace(scene, drift=drift, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','stretch','gain')})
     levels = 0
     for i in range(0, n, 32):
         channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).cpu()
@@ -375,11 +402,11 @@ def denormalize(self:MovingMNIST,
     "Undo `batch_tfms`: what it makes of black becomes 0, what it makes of white 1"
     if not x.is_floating_point() or self.batch_tfms is None: return T.functional.convert_image_dtype(x, torch.float32)
     ends = torch.tensor([0,255], dtype=torch.uint8, device=x.device)[:,None,None,None,None]
-    black,white = self.batch_tfms(ends.expand(2, 1, self.digits.images.shape[1], *self.canvas_size))[:,0,:,:1,:1]
+    black,white = self.batch_tfms(ends.expand(2, 1, self.channels, *self.canvas_size))[:,0,:,:1,:1]
     return ((x - black)/(white - black)).clamp(0, 1)
 
 # %% ../nbs/05_data.ipynb #b1f538e9
-_RECORDED = 'num_digits', 'num_frames', 'concat', 'affine_params', 'motion_params', 'composite', 'interpolation', 'seed', 'length'
+_RECORDED = 'color', 'drift', 'num_digits', 'num_frames', 'concat', 'affine_params', 'motion_params', 'composite', 'interpolation', 'seed', 'length'
 
 @patch(as_prop=True)
 def recipe(self:MovingMNIST)->dict: # What json can write
@@ -389,6 +416,7 @@ def recipe(self:MovingMNIST)->dict: # What json can write
     except TypeError as e: raise TypeError(f"a recipe cannot hold motion_params={self.motion_params!r}: {e}; expected what json can write") from e
     given = {k: o if o is None or isinstance(o, str) else {'function': getattr(o, '__qualname__', type(o).__qualname__)} for k,o in dict(motion=self.motion, where=self.where).items()}
     return dict(library='torch_moving_mnist', version=__version__, digits=digits.name, split=digits.split, images=list(digits.images.shape), checksum=checksum(digits.images, digits.labels),
+                background=None if self.pictures is None else {'pictures': list(self.pictures.shape), 'checksum': checksum(self.pictures)},
                 classes=self.classes, digit_size=self.digit_size, img_size=list(self.canvas_size), normalize=self.stats, **given, **settings)
 
 @patch(as_prop=True)
@@ -405,15 +433,16 @@ def from_recipe(cls:MovingMNIST,
     "The dataset of a recipe: the same Scenes, bit for bit"
     if not isinstance(recipe, dict) or recipe.get('library')!='torch_moving_mnist': raise ValueError(f"recipe={recipe!r}; expected what `ds.recipe` has returned")
     settings = {k: o for k,o in recipe.items() if k not in ('library','version','images','checksum')}
-    missing = [k for k in ('motion','where') if isinstance(settings[k], dict)] + ['digits']*(settings['digits']=='custom')
+    missing = [k for k in ('motion','where','background') if isinstance(settings[k], dict)] + ['digits']*(settings['digits']=='custom')
     for k in given: check_choice('argument of from_recipe', k, [*missing, 'transform', 'device', 'download'])
     for k in missing:
-        if given.get(k) is None: raise ValueError(f"{k}=None; expected {'the images' if k=='digits' else 'the function'} of the recipe: {settings[k]!r}")
+        if given.get(k) is None: raise ValueError(f"{k}=None; expected {dict(digits='the images', background='the pictures').get(k, 'the function')} of the recipe: {settings[k]!r}")
     if settings['affine_params'] is None: del settings['affine_params']
     if recipe['version']!=__version__: warnings.warn(f"the recipe was made by version {recipe['version']} of torch_moving_mnist, and this is {__version__}: its sequences may differ", stacklevel=2)
     ds = cls(path, **{**settings, **given})
     if ds.recipe['checksum']!=recipe['checksum']:
         raise ValueError(f"digits have checksum {ds.recipe['checksum']} ({ds.digits}); expected the recipe's {recipe['checksum']}, {recipe['images'][0]:,} images of {recipe['digits']!r}")
+    if ds.recipe['background']!=recipe['background']: raise ValueError(f"background has {ds.recipe['background']}; expected the recipe's {recipe['background']}")
     return ds
 
 # %% ../nbs/05_data.ipynb #ed1b31c3
@@ -438,12 +467,13 @@ def presets(cls:MovingMNIST)->dict: # Name → the paper
 def __repr__(self:MovingMNIST):
     H,W = self.canvas_size
     motion = ', '.join([getattr(self.motion, '__name__', repr(self.motion)), *(f'{k} {v}' for k,v in (self.affine_params or self.motion_params or {}).items())])
+    behind = ''.join([f'\n    color: {self.color!r}'*(self.color is not None), f'\n    background: {len(self.pictures):,} pictures {self.pictures.shape[-2]}×{self.pictures.shape[-1]}, drift={self.drift}' if self.pictures is not None else ''])
     seeded = 'fresh sequences every time (seed=None)' if self.seed is None else f'seed={self.seed}'
     tfms = ' '.join(str(self.batch_tfms).split())
     return f'''MovingMNIST
     digits: {self.digits}
     sequence: {self.num_frames} frames {H}×{W}, num_digits={self.num_digits}, composite={self.composite!r}, interpolation={self.interpolation!r}
-    motion: {motion}
+    motion: {motion}{behind}
     length: {self.length:,}, {seeded}
     batch_tfms: {tfms}
     device: {self.device}'''

@@ -15,7 +15,7 @@ from torch import Tensor
 
 # %% ../nbs/02c_gpu.ipynb #46035dfa
 @triton.jit(do_not_specialize=['T'])
-def _prepare(images, index, matrix, gain, pose, box, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+def _prepare(images, index, matrix, pose, box, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
     parts = tl.cdiv(T, FRAMES)
     slot = tl.program_id(0)//parts
     t = tl.program_id(0) % parts*FRAMES + tl.arange(0, FRAMES)
@@ -44,14 +44,13 @@ def _prepare(images, index, matrix, gain, pose, box, T, H, W, C: tl.constexpr, h
     a,b,c,d = m11/divisor,-m01/divisor,-m10/divisor,m00/divisor
     s,z = -(a*m02 + b*m12),-(c*m02 + d*m12)
     good = (u0+1<u1) & (det!=0) & (tl.abs(a) + tl.abs(b) + tl.abs(c) + tl.abs(d)<1e9) & (tl.abs(s) + tl.abs(z)<1e12)
-    p = pose + 8*pair
+    p = pose + 6*pair
     tl.store(p, a, there)
     tl.store(p + 1, b, there)
     tl.store(p + 2, s, there)
     tl.store(p + 3, c, there)
     tl.store(p + 4, d, there)
     tl.store(p + 5, z, there)
-    tl.store(p + 6, tl.load(gain + pair, there, 0).to(tl.float64), there)
     # The ink's middle and half sides, brought to the canvas; from 0 to -1 where nothing is reached
     u,v,ru,rv = (u0 + u1)/2,(v0 + v1)/2,(u1 - u0)/2,(v1 - v0)/2
     x,y = tl.where(good, m00*u + m01*v + m02, 0.),tl.where(good, m10*u + m11*v + m12, 0.)
@@ -67,14 +66,13 @@ def prepare(
     images:Tensor, # Digit images, `(N,C,h,w)` uint8, contiguous like all the others
     index:Tensor,  # Which digit fills each slot, `(B,K)` int64; -1: none
     matrix:Tensor, # Digit-to-canvas affines, `(B,K,T,3,3)`, pixels
-    gain:Tensor,   # Brightness factors, `(B,K,T)`
     size:tuple,    # (height, width) of the canvas, pixels
-)->tuple:          # `(B,K,T,8)` float64: canvas to digit in six numbers, and gain; `(B,K,T,4)` int32: first and last column, first and last row that ink can reach
+)->tuple:          # `(B,K,T,6)` float64: canvas to digit in six numbers; `(B,K,T,4)` int32: first and last column, first and last row that ink can reach
     "What the tiles of a frame need to know about each digit"
     (B,K,T),(C,h,w) = matrix.shape[:3],images.shape[1:]
-    pose,box = matrix.new_empty(B, K, T, 8, dtype=torch.float64),index.new_empty(B, K, T, 4, dtype=torch.int32)
+    pose,box = matrix.new_empty(B, K, T, 6, dtype=torch.float64),index.new_empty(B, K, T, 4, dtype=torch.int32)
     with torch.cuda.device_of(images):
-        _prepare[B*K*triton.cdiv(T, 32),](images, index, matrix, gain, pose, box, T, *size, C, h, w, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
+        _prepare[B*K*triton.cdiv(T, 32),](images, index, matrix, pose, box, T, *size, C, h, w, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
     return pose,box
 
 # %% ../nbs/02c_gpu.ipynb #a0e3ae3e
@@ -82,29 +80,46 @@ def prepare(
 def _rint(x): return (x + 12582912.) - 12582912.
 
 @triton.jit
+def _rint64(x): return (x + 6755399441055744.) - 6755399441055744.
+
+@triton.jit
 def _within(x, n: tl.constexpr): return x.to(tl.uint32, bitcast=True)<n
 
 @triton.jit
 def _pixel(at, inside, channel, C: tl.constexpr, AREA: tl.constexpr, OVER: tl.constexpr):
     "A digit's pixels: their ink in one channel, and 1 where any channel has ink"
-    ink = tl.load(at + channel*AREA, inside, 0)
+    ink = tl.load(at + channel % C*AREA, inside, 0)
     lit = ink
     if OVER and C>1:
         for i in tl.static_range(C): lit |= tl.load(at + i*AREA, inside, 0)
     return ink.to(tl.float32),(lit>0).to(tl.float32)
 
 # %% ../nbs/02c_gpu.ipynb #9c94ce73
-@triton.jit(do_not_specialize=['K','T'])
-def _paint(images, index, pose, box, levels, out, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
+@triton.jit(do_not_specialize=['K','T','height','width'])
+def _paint(images, index, pose, box, gain, pictures, which, offset, levels, out, K, T, H, W, height, width, C: tl.constexpr, CHANNELS: tl.constexpr, PICTURED: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
            ROWS: tl.constexpr, COLS: tl.constexpr, TILES: tl.constexpr):
     across,down = tl.cdiv(W, COLS),tl.cdiv(H, ROWS*TILES)
     plane,part = tl.program_id(0)//(across*down),tl.program_id(0) % (across*down)
-    channel,t,b = plane % C,plane//C % T,plane//C//T
+    channel,t,b = plane % CHANNELS,plane//CHANNELS % T,plane//CHANNELS//T
     x0,first = part % across*COLS,part//across*(ROWS*TILES)
     row,col = tl.arange(0, ROWS)[:,None],tl.arange(0, COLS)[None,:]
     out += plane.to(tl.int64)*H*W # A batch may be longer than 32 bits can count
     for y0 in range(first, tl.minimum(first + ROWS*TILES, H), ROWS):
-        canvas,touched = tl.zeros([ROWS,COLS], tl.float32),0
+        canvas,touched = tl.zeros([ROWS,COLS], tl.float32),PICTURED
+        if PICTURED:
+            # The backdrop, from its own pixels, which begin again beyond the edges
+            o = offset + 2*(b.to(tl.int64)*T + t)
+            dx,dy = tl.load(o).to(tl.float64),tl.load(o + 1).to(tl.float64)
+            if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
+            left,top = tl.floor(dx),tl.floor(dy)
+            fx,fy = (dx-left).to(tl.float32),(dy-top).to(tl.float32)
+            i,j = (left - tl.floor(left/width)*width).to(tl.int32) + x0,(top - tl.floor(top/height)*height).to(tl.int32) + y0
+            x_0,x_1,y_0,y_1 = (i + col) % width,(i + col + 1) % width,(j + row) % height*width,(j + row + 1) % height*width
+            picture = pictures + (tl.load(which + b)*PICTURED + channel % PICTURED)*(height*width)
+            b0,b1 = tl.load(picture + (y_0 + x_0)).to(tl.float32),tl.load(picture + (y_0 + x_1)).to(tl.float32)
+            b2,b3 = tl.load(picture + (y_1 + x_0)).to(tl.float32),tl.load(picture + (y_1 + x_1)).to(tl.float32)
+            b0,b1 = b0 + fy*(b2 - b0),b1 + fy*(b3 - b1)
+            canvas = b0 + fx*(b1 - b0)
         for k in range(K):
             slot = b*K + k
             pair = slot.to(tl.int64)*T + t
@@ -112,7 +127,7 @@ def _paint(images, index, pose, box, levels, out, K, T, H, W, C: tl.constexpr, h
             if (tl.load(q)<x0+COLS) & (tl.load(q + 1)>=x0) & (tl.load(q + 2)<y0+ROWS) & (tl.load(q + 3)>=y0):
                 touched = 1
                 # Where the pixels lie in the digit; what is far outside is brought near, so that whole numbers can hold it
-                p = pose + 8*pair
+                p = pose + 6*pair
                 a,b_,c,d = tl.load(p),tl.load(p + 1),tl.load(p + 3),tl.load(p + 4)
                 u0,v0 = (a*x0 + b_*y0 + tl.load(p + 2)).to(tl.float32),(c*x0 + d*y0 + tl.load(p + 5)).to(tl.float32)
                 u = (u0 + b_.to(tl.float32)*row) + a.to(tl.float32)*col
@@ -136,7 +151,7 @@ def _paint(images, index, pose, box, levels, out, K, T, H, W, C: tl.constexpr, h
                     value = upper + fy*(lower - upper)
                     upper,lower = c0 + fx*(c1 - c0),c2 + fx*(c3 - c2)
                     cover = upper + fy*(lower - upper)
-                value *= tl.load(p + 6).to(tl.float32)
+                value *= tl.load(gain + pair*CHANNELS + channel).to(tl.float32)
                 if COMPOSITE=='over': canvas = value + (1 - cover)*canvas
                 elif COMPOSITE=='sum': canvas += value
                 else: canvas = tl.maximum(canvas, value)
@@ -162,21 +177,24 @@ def paint(
     images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1 or 3, on a CUDA device, like all the others
     index:Tensor,             # Which digit fills each slot, `(B,K)` int64; -1: none
     matrix:Tensor,            # Digit-to-canvas affines, `(B,K,T,3,3)`, pixels, y down
-    gain:Tensor,              # Brightness factors, `(B,K,T)`
+    gain:Tensor,              # Brightness factors, `(B,K,T,C)`, for each channel of the frames
     size:tuple,               # (height, width) of the canvas, pixels
     composite='max',          # How overlapping digits mix: 'max', 'sum' or 'over'
     interpolation='bilinear', # Or 'nearest'
     stats:tuple=None,         # (mean, std), lists of one number or of C, in units of white: normalised floats; None: bytes
+    backdrop:tuple=None,      # Pictures `(M,C,h,w)` uint8, which of them, `(B,)` int64, and offsets `(B,T,2)`; None: black
 )->Tensor:                    # Frames, `(B,T,C,H,W)`, uint8, or float32 with `stats`
-    "Draw each digit through its matrices onto black frames; slots later in K lie on top"
+    "Draw each digit through its matrices onto the frames; slots later in K lie on top"
     images,index,matrix,gain = (o.contiguous() for o in (images, index, matrix, gain))
-    (B,K,T),(C,h,w),(H,W) = matrix.shape[:3],images.shape[1:],size
-    out = images.new_empty(B, T, C, H, W, dtype=torch.uint8 if stats is None else torch.float32)
-    levels = images if stats is None else _levels(*map(tuple, stats), C, images.device)
-    pose,box = prepare(images, index, matrix, gain, size)
+    pictures,which,offset = (images,index,matrix) if backdrop is None else (o.contiguous() for o in backdrop) # Nobody reads them where there are none
+    (B,K,T,channels),(C,h,w),(H,W) = gain.shape,images.shape[1:],size
+    out = images.new_empty(B, T, channels, H, W, dtype=torch.uint8 if stats is None else torch.float32)
+    levels = images if stats is None else _levels(*map(tuple, stats), channels, images.device)
+    pose,box = prepare(images, index, matrix, size)
     with torch.cuda.device_of(images):
-        _paint[B*T*C*triton.cdiv(H, 8*4)*triton.cdiv(W, 32),](images, index, pose, box, levels, out, K, T, H, W, C, h, w, composite, interpolation=='nearest', stats is not None,
-                                                          ROWS=8, COLS=32, TILES=4, num_warps=1, num_stages=1, enable_fp_fusion=True)
+        _paint[B*T*channels*triton.cdiv(H, 8*4)*triton.cdiv(W, 32),](
+            images, index, pose, box, gain, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:], C, channels, 0 if backdrop is None else pictures.shape[1], h, w,
+            composite, interpolation=='nearest', stats is not None, ROWS=8, COLS=32, TILES=4, num_warps=1, num_stages=1, enable_fp_fusion=True)
     return out
 
 # %% ../nbs/02c_gpu.ipynb #30e2cdba

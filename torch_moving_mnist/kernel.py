@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BORDER', 'MODES', 'ink_box', 'words_shape', 'pack', 'vectors', 'stretches', 'locate', 'byte', 'mean_of_four', 'lay',
            'normalised', 'finish', 'finish_edge', 'invert', 'is_shift', 'shifted', 'copy_digit', 'draw_digit',
-           'pack_digit', 'fill', 'finish_digit', 'wipe', 'paint']
+           'pack_digit', 'draw_backdrop', 'fill', 'finish_digit', 'finish_all', 'wipe', 'paint']
 
 # %% ../nbs/02b_kernel.ipynb #1ff816ac
 from functools import partial
@@ -174,15 +174,18 @@ def shifted(inverse, box, height, width, begin, count):
 
 @_jit
 def copy_digit(words, stride, inverse, rows, begin, count, gain, mode, canvas, length):
-    "A digit moved by whole pixels; `words` are those of its channels and of its mask"
+    "A digit moved by whole pixels; `words` are those of its channels and of its mask, `gain` `(C,)` is for the canvas' channels"
     dx,dy = int(inverse[2]),int(inverse[5])
     C = len(canvas)
     for y in range(rows[0], rows[1]):
         for j in range(count[y]):
             x = begin[y] + j*LANES
             i,at = y*length + x, (y+dy+BORDER)*stride + x+dx+BORDER
-            cover = byte(load(words[C], at), 0)*spread(_f32(1/255)) if mode==2 else spread(_f32(0))
-            for c in range(C): lay(canvas[c], i, byte(load(words[c], at), 0)*spread(gain), cover, mode)
+            value = byte(load(words[0], at), 0)
+            cover = byte(load(words[-1], at), 0)*spread(_f32(1/255)) if mode==2 else value
+            for c in range(C):
+                if 0<c<len(words)-1: value = byte(load(words[c], at), 0)
+                lay(canvas[c], i, value*spread(gain[c]), cover, mode)
 
 # %% ../nbs/02b_kernel.ipynb #22f1caaf
 @_jit
@@ -195,8 +198,11 @@ def draw_digit(words, stride, inverse, rows, begin, count, box, gain, mode, near
             x = begin[y] + j*LANES
             i = y*length + x
             at,fx,fy = locate(_f32(b*y + s + a*x), _f32(d*y + t + c*x), _f32(a), _f32(c), box, nearest, stride)
-            cover = mean_of_four(take(words[C], at), fx, fy)*spread(_f32(1/255)) if mode==2 else fx
-            for ch in range(C): lay(canvas[ch], i, mean_of_four(take(words[ch], at), fx, fy)*spread(gain), cover, mode)
+            value = mean_of_four(take(words[0], at), fx, fy)
+            cover = mean_of_four(take(words[-1], at), fx, fy)*spread(_f32(1/255)) if mode==2 else value
+            for ch in range(C):
+                if 0<ch<len(words)-1: value = mean_of_four(take(words[ch], at), fx, fy)
+                lay(canvas[ch], i, value*spread(gain[ch]), cover, mode)
 
 # %% ../nbs/02b_kernel.ipynb #7d791c67
 @_jit
@@ -209,6 +215,24 @@ def pack_digit(image, mode, box, words):
         for y in range(h):
             for x in range(w): mask[y,x] = 255 if image[:,y,x].any() else 0
         pack(mask, box, words[C])
+
+@_jit
+def draw_backdrop(picture, offset, nearest, line, canvas, H, W, length):
+    "What the window shows of one channel of a picture, over the whole of a canvas; `line` has room for W+1 numbers"
+    h,w = picture.shape
+    dx,dy = (np.rint(offset[0]),np.rint(offset[1])) if nearest else (offset[0],offset[1])
+    left,top = np.floor(dx),np.floor(dy)
+    fx,fy = _f32(dx-left),_f32(dy-top)
+    for y in range(H):
+        upper,lower = int((top + y) % h),int((top + y + 1) % h)
+        at,x = int(left % w),0
+        while x<=W: # Up to the picture's right edge, then from its left one
+            n = min(w-at, W+1-x)
+            for i in range(n):
+                p,q = _f32(picture[upper,at+i]),_f32(picture[lower,at+i])
+                line[x+i] = p + fy*(q-p)
+            at,x = 0,x+n
+        for x in range(W): canvas[y*length + x] = line[x] + fx*(line[x+1] - line[x])
 
 @_inline
 def fill(out, c, mean, std):
@@ -227,6 +251,17 @@ def finish_digit(rows, begin, count, canvas, length, c, mean, std, frame):
             for j in range(count[y]): finish(canvas, y*length + begin[y] + j*LANES, c, mean, std, frame, y*W + begin[y] + j*LANES)
 
 @_inline
+def finish_all(canvas, length, c, mean, std, frame):
+    "The whole of a canvas"
+    W = length - LANES
+    for y in range(len(frame)//W):
+        if W<LANES: finish_edge(canvas, y*length, W, c, mean, std, frame, y*W)
+        else:
+            for j in range((W+LANES-1)//LANES):
+                x = min(j*LANES, W-LANES)
+                finish(canvas, y*length + x, c, mean, std, frame, y*W + x)
+
+@_inline
 def wipe(rows, begin, count, canvas, length):
     "Black again, where a digit has been"
     for y in range(rows[0], rows[1]):
@@ -238,7 +273,8 @@ def paint(
     images,     # Digit images, `(N,C,h,w)` uint8
     index,      # Which digit fills each slot, `(B,K)` int64; -1: none
     matrix,     # Digit-to-canvas affines, `(B,K,T,3,3)` float64
-    gain,       # Brightness factors, `(B,K,T)` float64
+    gain,       # Brightness factors, `(B,K,T,C)` float64
+    backdrop,   # Pictures `(M,C,h,w)` uint8, which of them, `(B,)` int64, and offsets `(B,T,2)` float64; None: black
     mode,       # One of `MODES`
     nearest,    # Nearest instead of bilinear sampling
     mean,std,   # `(C,)` float32 each, for normalised floats; None for bytes
@@ -246,12 +282,12 @@ def paint(
     start,stop, # Which sequences
 ):
     "Draw the sequences from `start` to `stop`"
-    (C,h,w),(K,T),(H,W) = images.shape[1:],matrix.shape[1:3],out.shape[3:]
+    (planes,h,w),(K,T),(C,H,W) = images.shape[1:],matrix.shape[1:3],out.shape[2:]
     rows_packed,stride = words_shape(h, w)
-    words = np.zeros((K,C+1,rows_packed,stride), np.int32)
-    flat = words.reshape(K, C+1, rows_packed*stride)
+    words = np.zeros((K,planes+1,rows_packed,stride), np.int32)
+    flat = words.reshape(K, planes+1, rows_packed*stride)
     length = W + LANES
-    canvas = np.zeros((C,H*length), np.float32)
+    canvas,line,g = np.zeros((C,H*length), np.float32),np.zeros(W+1, np.float32),np.zeros(C, np.float32)
     boxes,rows = np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
     begin,count = np.zeros((K,H), np.int32),np.zeros((K,H), np.int32)
     for b in range(start, stop):
@@ -261,12 +297,16 @@ def paint(
             boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3] = box
             if box[1]>=0: pack_digit(images[index[b,k]], mode, box, words[k])
         for t in range(T):
+            if backdrop is not None:
+                picture = backdrop[0][backdrop[1][b]]
+                for c in range(C): draw_backdrop(picture[c % len(picture)], backdrop[2][b,t], nearest, line, canvas[c], H, W, length)
             for k in range(K):
                 rows[k,0],rows[k,1] = 0,0
                 if index[b,k]<0 or boxes[k,1]<0: continue
                 inverse,good = invert(matrix[b,k,t])
                 if not good: continue
-                box,g = (boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]),_f32(gain[b,k,t])
+                box = boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]
+                for c in range(C): g[c] = gain[b,k,t,c]
                 if is_shift(inverse):
                     rows[k] = shifted(inverse, box, H, W, begin[k], count[k])
                     copy_digit(flat[k], stride, inverse, rows[k], begin[k], count[k], g, mode, canvas, length)
@@ -275,6 +315,8 @@ def paint(
                     draw_digit(flat[k], stride, inverse, rows[k], begin[k], count[k], box, g, mode, nearest, canvas, length)
             for c in range(C):
                 frame = out[b,t,c].reshape(H*W)
-                fill(frame, c, mean, std)
-                for k in range(K): finish_digit(rows[k], begin[k], count[k], canvas[c], length, c, mean, std, frame)
-                for k in range(K): wipe(rows[k], begin[k], count[k], canvas[c], length)
+                if backdrop is not None: finish_all(canvas[c], length, c, mean, std, frame)
+                else:
+                    fill(frame, c, mean, std)
+                    for k in range(K): finish_digit(rows[k], begin[k], count[k], canvas[c], length, c, mean, std, frame)
+                    for k in range(K): wipe(rows[k], begin[k], count[k], canvas[c], length)

@@ -101,7 +101,10 @@ class Scene:
     gain:Tensor        # `(B,K,T)`, brightness factor
     digit_size:tuple   # (height, width) of a digit image, pixels
     canvas_size:tuple  # (height, width) of the canvas, pixels
-    stretch:Tensor=None # `(B,K,T)`, factor along x and its inverse along y; None: 1
+    stretch:Tensor=None    # `(B,K,T)`, factor along x and its inverse along y; None: 1
+    color:Tensor=None      # `(B,K,3)`, factors for red, green and blue; None: as the images are
+    background:Tensor=None # `(B,)` int64, index of the picture behind the digits; None: black
+    drift:Tensor=None      # `(B,T,2)`, pixels (x, y) from the picture's corner to the canvas' corner; None where there is no picture
 
     def __post_init__(self):
         if self.stretch is None: object.__setattr__(self, 'stretch', torch.ones_like(self.gain))
@@ -110,6 +113,10 @@ class Scene:
         bkt = (*self.digit.shape, self.angle.shape[-1])
         for name,shape in dict(angle=bkt, translate=(*bkt,2), scale=bkt, shear=(*bkt,2), gain=bkt, stretch=bkt).items():
             if getattr(self, name).shape!=shape: raise ValueError(f"{name} has shape {tuple(getattr(self, name).shape)}; expected {shape}")
+        for name,shape in dict(color=(*bkt[:2],3), background=bkt[:1], drift=(bkt[0],bkt[2],2)).items():
+            o = getattr(self, name)
+            if o is not None and o.shape!=shape: raise ValueError(f"{name} has shape {tuple(o.shape)}; expected {shape}")
+        if (self.background is None)!=(self.drift is None): raise ValueError('background and drift go together; expected both or none')
 
 # %% ../nbs/03_trajectory.ipynb #6b3b02f7
 @patch(as_prop=True)
@@ -164,4 +171,6 @@ def __repr__(self:Scene):
     for name,unit in dict(angle='degrees', translate='pixels', scale='', shear='degrees', stretch='', gain='').items():
         o = getattr(self, name)[there]
         if o.numel(): rows.append(f'  {name:<10} {o.min():.4g} to {o.max():.4g} {unit}'.rstrip())
+    if self.color is not None: rows.append(f'  {"color":<10} {len(self.color[there].unique(dim=0))} different')
+    if self.background is not None: rows.append(f'  {"background":<10} {len(self.background.unique())} different, drifting {self.drift.diff(dim=1).norm(dim=-1).max() if T>1 else 0:.4g} pixels a frame at most')
     return '\n'.join(rows)
