@@ -19,6 +19,7 @@ from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.render import render, render_reference
 from torch_moving_mnist.trajectory import Scene
+from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import replacing
 
 HERE = Path(__file__).parent
@@ -205,6 +206,11 @@ def measure(source):
     for motion in MOTIONS:
         moving = make(motion=motion, num_frames=20, num_digits=2)
         yield f'draw ÷ get_batch(128), motion={motion!r}, 20 frames, 2 digits', quartiles(ratio(lambda: moving.draw(128), lambda: moving.get_batch(128), 11, calls=3)), 'at most 0.33'
+    known,everything = make(targets=['labels','pose','boxes']),make(targets=[o for o in TARGETS if o not in ('cover','backdrop')])
+    yield 'get_batch(128) with labels, pose and boxes ÷ without', quartiles(ratio(lambda: known.get_batch(128), lambda: ds.get_batch(128))), 'at most 1.1'
+    truth = [o for o in everything.get_batch(128)[1].values() if isinstance(o, torch.Tensor)]
+    def five_and_a_copy(): return [ds.get_batch(128) for _ in range(5)], [o.clone() for o in truth]
+    yield 'get_batch(128) with all of the ground truth ÷ five without it and a clone of the truth', quartiles(ratio(lambda: everything.get_batch(128), five_and_a_copy, 11, calls=1)), 'at most 1'
     for workers in (0, 1, 2): yield f'DataLoader, batches of 128, {workers} workers, milliseconds a sequence', quartiles([loader_rate(make(length=2048), workers) for _ in range(3)]), ''
     runs = [training(ds, ds.batches(bs=16, prefetch=2), 40) for _ in range(5)]
     yield 'share of training steps spent waiting, batches(bs=16, prefetch=2)', quartiles([wait/all for all,wait in runs]), 'under 0.02'

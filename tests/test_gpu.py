@@ -14,6 +14,7 @@ import torch_moving_mnist.render, torch_moving_mnist.trajectory
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, by_channel, render_reference
 from torch_moving_mnist.trajectory import Philox, constant, philox
+from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import to_device
 
 gpu = pytest.importorskip('torch_moving_mnist.gpu', reason='Triton comes with torch on Linux only', exc_type=ImportError)
@@ -263,6 +264,17 @@ def test_no_operation_of_a_batch_waits_for_the_device(pretend):
     assert seen.found==[]
 
 
+def test_ground_truth_waits_for_the_device_only_to_count_and_to_speak(pretend):
+    "What is seen of a digit is counted on canvases whose number depends on the Scene, and sentences are made on the host"
+    ds = pretend[0]
+    ds.targets = tuple(o for o in TARGETS if o not in ('visibility','caption','backdrop'))
+    ds.digits = dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda'))
+    ds.get_batch(3)
+    with Waits() as seen: frames,truth = ds.get_batch(3)
+    assert seen.found==[] and set(truth)==set(ds.targets)
+    assert {o.device.type for k,v in truth.items() for o in (v.values() if k=='pose' else [v])}=={'cuda'}
+
+
 def test_waiting_operations_are_recognised(pretend):
     x = torch.ones(3, device='cuda')
     for f,name in ((x.sum().item, '_local_scalar_dense'), (x.cpu, '_to_copy'), (lambda: x.new_tensor([1.,2]), '_to_copy'), (lambda: x.copy_(torch.ones(3)), 'copy_'), (x.nonzero, 'nonzero')):
@@ -280,6 +292,17 @@ def test_batches_on_cuda(composite):
     assert torch.equal(a.digit, b.digit.cpu()) and torch.allclose(a.matrix, b.matrix.cpu(), rtol=0, atol=1e-9)
     assert (here.render(a).int() - there.render(b).cpu().int()).abs().max()<=1
     assert torch.equal(there.get_batch(indices=range(9)), there.batch_tfms(there.render(there.draw(indices=range(9)))))
+
+
+@needs_cuda
+@pytest.mark.parametrize('composite', COMPOSITES)
+def test_ground_truth_on_cuda(composite):
+    names = [o for o in TARGETS if o!='backdrop' and (o!='cover' or composite=='over')]
+    here,there = (MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=5, seed=3, composite=composite, targets=names, device=d).get_batch(indices=range(20))[1] for d in ('cpu','cuda'))
+    assert here['caption']==there['caption']
+    for name in names:
+        for a,b in zip(*(o[name].values() if name=='pose' else [o[name]]*(name!='caption') for o in (here, there))):
+            assert b.device.type=='cuda' and ((a.double() - b.cpu().double()).abs()>1e-2).double().mean()<.01, name # Levels at a threshold
 
 
 @needs_cuda

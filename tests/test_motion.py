@@ -34,13 +34,19 @@ def word(share): return round(share*2**32)
 def pick(i, n): return -(-i*2**32//n) # The first word for which `below(n, word)` is i
 
 
-def positions(name, rng, K, T, canvas, digit, times=None, **params):
-    "Positions of the top-left corner, `(B,K,T,2)`, from `translate`"
+def drawn(name, rng, K, T, canvas, digit, times=None, **params):
+    "Positions of the top-left corner, `(B,K,T,2)`, from `translate`; and the walls, `(B,K,T)`"
     model,p = check_motion(name, motion_params=params)
     t = torch.arange(T, dtype=torch.float64) if times is None else torch.tensor(times, dtype=torch.float64)
     out = model.draw(rng, K, t, num_frames=T, canvas_size=canvas, digit_size=digit, ink=None, **p)
-    assert set(out)=={'translate'} and out['translate'].dtype==torch.float64
-    return out['translate'] + torch.tensor([(canvas[i]-1)/2 - (digit[i]-1)/2 for i in (1,0)], dtype=torch.float64)
+    assert set(out)=={'translate','bounces'} and out['translate'].dtype==torch.float64 and out['bounces'].dtype==torch.uint8
+    return out['translate'] + torch.tensor([(canvas[i]-1)/2 - (digit[i]-1)/2 for i in (1,0)], dtype=torch.float64), out['bounces']
+
+
+def positions(*args, **kw): return drawn(*args, **kw)[0]
+
+
+LEFT,RIGHT,TOP,BOTTOM = 1,2,4,8
 
 
 # ---- Golden cases: start and velocity given, positions written out
@@ -51,15 +57,16 @@ def test_bounce_by_hand():
     p = positions('bounce', rng, 1, 10, (50,50), (10,10), speed=.2)[0,0]
     assert p[:,0].tolist()==[28, 36, 40, 32, 24, 16, 8, 0, 0, 8] # .7 .9 1 .8 .6 .4 .2, then 1e-16 and not 0, as floats add up: so the wall is hit a frame later
     assert p[:,1].tolist()==[36]*10                              # Truncated from 36.8
-    p = positions('bounce', Given([word(.5), word(.5), 0]), 1, 8, (50,50), (10,10), speed=.25)[0,0]
-    assert p[:,0].tolist()==[30, 40, 30, 20, 10, 0, 10, 20] # Exactly on a wall counts as a hit
-    p = positions('bounce', Given([word(.5), word(.92), word(.25)]), 1, 4, (50,50), (10,10), speed=.2)[0,0]
-    assert p[:,1].tolist()==[40, 32, 24, 16] # On the wall at once, in the first frame
+    p,walls = drawn('bounce', Given([word(.5), word(.5), 0]), 1, 8, (50,50), (10,10), speed=.25)
+    assert p[0,0,:,0].tolist()==[30, 40, 30, 20, 10, 0, 10, 20] and walls[0,0].tolist()==[0,RIGHT,0,0,0,LEFT,0,0] # Exactly on a wall counts as a hit
+    p,walls = drawn('bounce', Given([word(.5), word(.92), word(.25)]), 1, 4, (50,50), (10,10), speed=.2)
+    assert p[0,0,:,1].tolist()==[40, 32, 24, 16] and walls[0,0].tolist()==[BOTTOM,0,0,0] # On the wall at once, in the first frame
 
 
 def test_reflect_by_hand():
     "Room 40×20: .5 + .3t and .25 + 0t"
-    p = positions('reflect', Given([word(.5), word(.25), 0]), 1, 8, (30,50), (10,10), speed=.3)[0,0]
+    p,walls = (o[0,0] for o in drawn('reflect', Given([word(.5), word(.25), 0]), 1, 8, (30,50), (10,10), speed=.3))
+    assert walls.tolist()==[0, 0, RIGHT, 0, 0, LEFT, 0, 0]
     assert p[:,0].tolist()==[20, 32, 36, 24, 12, 0, 12, 24] # .5 .8 1.1→.9 1.4→.6 1.7→.3 2 2.3→.3 2.6→.6
     assert p[:,1].tolist()==[5]*8
     p = positions('reflect', Given([word(.5), word(.25), 0]), 1, 8, (30,50), (10,10), [1.5,-2,0], speed=.3)[0,0]
@@ -71,7 +78,8 @@ def test_stochastic_bounce_by_hand():
     start,v = [pick(8,10), pick(3,10)], [pick(1+4,9), pick(-2+4,9)]
     def frame(x_free, y_free): return [pick(x_free+4,9), pick(y_free+4,9)] # The same word says 1..4 where the coordinate itself hits
     frames = [[0,0], [0,0], frame(-3,4), [0,0], [0,0]]
-    p = positions('stochastic_bounce', Given(sum([start, v, *frames], [])), 1, 5, (20,20), (10,10))[0,0]
+    p,walls = (o[0,0] for o in drawn('stochastic_bounce', Given(sum([start, v, *frames], [])), 1, 5, (20,20), (10,10)))
+    assert walls.tolist()==[0, 0, RIGHT+TOP, 0, 0]
     # Frame 0: (8,3). Frame 1: (9,1). Frame 2 is at (10,-1): both hit, so (9,0); x draws from 1..4 with the word of -3 among -4..4, which is 1, to the left; y draws 4.
     assert p.tolist()==[[8,3], [9,1], [9,0], [8,4], [7,8]]
     frames = [[0,0], [0,0], [pick(3+4,9), pick(3,4)], [0,0]]
@@ -83,13 +91,15 @@ def test_stochastic_bounce_by_hand():
 def test_subpixel_bounce_by_hand():
     "Room 10×10, from (8,3) at (4,-1): x hits after half a frame, y after three"
     start,v = [pick(8,11), pick(3,11)], [pick(4+4,9), pick(-1+4,9)]
-    p = positions('subpixel_bounce', Given(start + v), 1, 6, (20,20), (10,10), stochastic=False)[0,0]
+    p,walls = (o[0,0] for o in drawn('subpixel_bounce', Given(start + v), 1, 6, (20,20), (10,10), stochastic=False))
+    assert walls.tolist()==[0, RIGHT, 0, LEFT+TOP, 0, 0] # x is at 0 and y at 0 in the very moment of frame 3
     assert p.tolist()==[[8,3], [8,2], [4,1], [0,0], [4,1], [8,2]]
     p = positions('subpixel_bounce', Given(start + v), 1, 6, (20,20), (10,10), [.25,.5,-1], stochastic=False)[0,0]
     assert p.tolist()==[[9,3], [10,2], [4,4]] # 2.75→3, 2.5→2, halves to even
     # Stochastic: x hits at .5 in (10,2.5), and draws 2, made -2, with 3 for y; y hits at 3 in (5,10), and draws -4, with x 1
     draws = [pick(2+4,9), pick(3+4,9), pick(1+4,9), pick(-4+4,9)]
-    p = positions('subpixel_bounce', Given(start + v + draws), 1, 6, (20,20), (10,10))[0,0]
+    p,walls = (o[0,0] for o in drawn('subpixel_bounce', Given(start + v + draws), 1, 6, (20,20), (10,10)))
+    assert walls.tolist()==[0, RIGHT, 0, BOTTOM, 0, 0]
     assert p.tolist()==[[8,3], [9,4], [7,7], [5,10], [6,6], [7,2]]
 
 
@@ -132,20 +142,27 @@ def scalar_bounce(w, T, room, speed):
     out = []
     for _ in range(T):
         x += vx; y += vy
-        if x<=0: x = 0.; vx = -vx
-        elif x>=1: x = 1.; vx = -vx
-        if y<=0: y = 0.; vy = -vy
-        elif y>=1: y = 1.; vy = -vy
-        out.append((int(room[0]*x), int(room[1]*y)))
+        hit = 0
+        if x<=0: x = 0.; vx = -vx; hit += LEFT
+        elif x>=1: x = 1.; vx = -vx; hit += RIGHT
+        if y<=0: y = 0.; vy = -vy; hit += TOP
+        elif y>=1: y = 1.; vy = -vy; hit += BOTTOM
+        out.append((int(room[0]*x), int(room[1]*y), hit))
     return out
 
 
 def scalar_reflect(w, T, room, speed):
     theta = torch.tensor([2*math.pi*(w[2]*2**-32)], dtype=torch.float64)
-    out = []
+    v,out = (theta.cos().item(), theta.sin().item()), []
+    near,step = [w[i]*2**-32 for i in (0,1)],[speed*o for o in v] # Goes frame by frame, for the walls alone
     for t in range(T):
-        p = [(w[i]*2**-32 + speed*v*t) % 2 for i,v in enumerate((theta.cos().item(), theta.sin().item()))]
-        out.append(tuple(round(r*(q if q<=1 else 2-q)) for r,q in zip(room, p)))
+        p,hit = [(w[i]*2**-32 + speed*o*t) % 2 for i,o in enumerate(v)],0
+        for i,(low,high) in enumerate(((LEFT,RIGHT), (TOP,BOTTOM))):
+            if t: near[i] += step[i]
+            if near[i]<=0 or near[i]>=1:
+                hit += low if near[i]<=0 else high
+                near[i],step[i] = (-near[i] if near[i]<=0 else 2-near[i]),-step[i]
+        out.append((*(round(r*(q if q<=1 else 2-q)) for r,q in zip(room, p)), hit))
     return out
 
 
@@ -162,11 +179,12 @@ def scalar_stochastic(w, T, room, speed, rand=None):
         x,y,dx,dy = rand(0, room[0]-1), rand(0, room[1]-1), rand(-speed, speed), rand(-speed, speed)
     out = []
     for t in range(2, T+2):
-        if y<0: y = 0; dy = some(t,1); dx = any_(t,0)
-        elif y>=room[1]: y = room[1]-1; dy = -some(t,1); dx = any_(t,0)
-        if x<0: x = 0; dx = some(t,0); dy = any_(t,1)
-        elif x>=room[0]: x = room[0]-1; dx = -some(t,0); dy = any_(t,1)
-        out.append((x,y))
+        hit = 0
+        if y<0: y = 0; dy = some(t,1); dx = any_(t,0); hit += TOP
+        elif y>=room[1]: y = room[1]-1; dy = -some(t,1); dx = any_(t,0); hit += BOTTOM
+        if x<0: x = 0; dx = some(t,0); dy = any_(t,1); hit += LEFT
+        elif x>=room[0]: x = room[0]-1; dx = -some(t,0); dy = any_(t,1); hit += RIGHT
+        out.append((x,y,hit))
         x += dx; y += dy
     return out
 
@@ -179,16 +197,19 @@ def scalar_subpixel(w, T, room, speed, stochastic, rand=None):
         return [(o*(b-a+1) >> 32) + a for o,a,b in zip(next(rows), lo, hi)]
     def fresh(): return [v if r else 0 for v,r in zip(pair((-speed,-speed), (speed,speed)), room)]
     p = [float(o) for o in pair((0,0), room)]
-    v,out = fresh(), []
-    for _ in range(T):
-        out.append(tuple(p))
-        rest = 1.
+    v,out,met = fresh(), [], set()
+    for t in range(T):
+        out.append([*p, sum(met)])
+        rest,met = 1.,set()
         while True:
             waits = [(r-q)/u if u>0 else -q/u if u<0 else math.inf for q,u,r in zip(p, v, room)]
             first = min(waits)
             if first>=rest - 1e-9: break # A hit at the end of the step belongs to the next
             walls = [r if u>0 else 0 for u,r in zip(v, room)]
             hit = [o<=first + 1e-9 for o in waits]
+            new = {(low,high)[u>0] for h,u,(low,high) in zip(hit, v, ((LEFT,RIGHT), (TOP,BOTTOM))) if h}
+            if rest>1-1e-9 and first<1e-9: out[-1][2] = t and sum({o for o in (LEFT,RIGHT,TOP,BOTTOM) if out[-1][2] & o} | new) # In the moment of the frame itself; the first has none before it
+            else: met |= new
             p = [float(wall) if h else q + u*first for q,u,wall,h in zip(p, v, walls, hit)]
             rest -= first
             new = fresh() if stochastic else [-u if h else u for u,h in zip(v, hit)]
@@ -205,12 +226,13 @@ def rows(rng, n, K): return rng.words(n, K, 2)
 @pytest.mark.parametrize('name,params', [('bounce',{}), ('bounce',dict(speed=1)), ('reflect',{}), ('reflect',dict(speed=1)), ('stochastic_bounce',{}), ('stochastic_bounce',dict(speed=9))], ids=str)
 def test_whole_pixel_models_equal_the_scalar_rule(name, params, canvas, digit, T):
     B,K,room = 120,3,(canvas[1]-digit[1], canvas[0]-digit[0])
-    ours = positions(name, Philox(7, torch.arange(B)), K, T, canvas, digit, **params)
+    ours,walls = drawn(name, Philox(7, torch.arange(B)), K, T, canvas, digit, **params)
     speed = check_motion(name, motion_params=params)[1]['speed']
     if name=='stochastic_bounce': words,rule = rows(Philox(7, torch.arange(B)), T+2, K).transpose(1,2), scalar_stochastic
     else: words,rule = Philox(7, torch.arange(B)).words(K, 3), dict(bounce=scalar_bounce, reflect=scalar_reflect)[name]
     theirs = torch.tensor([[rule(o, T, room, speed) for o in seq] for seq in words.tolist()], dtype=torch.float64)
-    assert torch.equal(ours, theirs)
+    assert torch.equal(ours, theirs[...,:2]) and torch.equal(walls, theirs[...,2].byte())
+    assert T==1 or walls.any()
     assert ours.min()>=0 and (ours<=torch.tensor(room)).all()
 
 
@@ -219,10 +241,12 @@ def test_whole_pixel_models_equal_the_scalar_rule(name, params, canvas, digit, T
 @pytest.mark.parametrize('stochastic,speed', [(True,4), (True,1), (True,11), (False,4), (False,11)])
 def test_subpixel_bounce_equals_the_scalar_rule(stochastic, speed, canvas, digit, T):
     B,K,room = 60,3,(canvas[1]-digit[1], canvas[0]-digit[0])
-    ours = positions('subpixel_bounce', Philox(7, torch.arange(B)), K, T, canvas, digit, stochastic=stochastic, speed=speed)
+    ours,walls = drawn('subpixel_bounce', Philox(7, torch.arange(B)), K, T, canvas, digit, stochastic=stochastic, speed=speed)
     rng = Philox(7, torch.arange(B))
     words = torch.cat([rng.words(16, K, 2) for _ in range(150)], 1).transpose(1,2).tolist()
     theirs = torch.tensor([[scalar_subpixel(o, T, room, speed, stochastic) for o in seq] for seq in words], dtype=torch.float64)
+    assert torch.equal(walls, theirs[...,2].byte())
+    theirs = theirs[...,:2]
     frac = theirs % 1
     ties = (frac-.5).abs()<1e-9 # Halves go to the even side, which the last bit decides where they were reached by way of thirds
     assert torch.equal(ours[~ties], theirs[~ties].round())
@@ -241,7 +265,7 @@ def test_trajgru_equals_the_scalar_rule(canvas, digit, T, margin):
     model,p = check_motion('trajgru', motion_params=dict(margin=margin))
     o = model.draw(Philox(7, torch.arange(B)), K, torch.arange(T, dtype=torch.float64), num_frames=T, canvas_size=canvas, digit_size=digit, ink=ink, **p)
     u = Philox(7, torch.arange(B)).uniform(1 + 6*K).tolist()
-    expected = {k: [] for k in ('x','y','angle','scale','gain')}
+    expected = {k: [] for k in ('x','y','angle','scale','gain','bounces')}
     for b in range(B):
         for k in range(K):
             m,(ux,uy,direction,pace,turn,s) = .6 + .4*u[b][0], u[b][1+6*k:7+6*k]
@@ -252,17 +276,19 @@ def test_trajgru_equals_the_scalar_rule(canvas, digit, T, margin):
             turn,s = -30 + 60*turn, 1/1.1 + (1.1-1/1.1)*s
             angle,scale,gain = 0.,1.,1.
             for i in range(T):
+                hit = 0
                 if i:
                     e = 1 if i//5 % 2 else -1
                     angle += turn; scale *= s**e; gain *= m**-e
                     x += vx; y += vy
-                    if x<margin: x = margin; vx = -vx
-                    elif x>canvas[1]-margin: x = canvas[1]-margin; vx = -vx
-                    if y<margin: y = margin; vy = -vy
-                    elif y>canvas[0]-margin: y = canvas[0]-margin; vy = -vy
-                for name,value in dict(x=x, y=y, angle=angle, scale=scale, gain=gain).items(): expected[name].append(value)
+                    if x<margin: x = margin; vx = -vx; hit += LEFT
+                    elif x>canvas[1]-margin: x = canvas[1]-margin; vx = -vx; hit += RIGHT
+                    if y<margin: y = margin; vy = -vy; hit += TOP
+                    elif y>canvas[0]-margin: y = canvas[0]-margin; vy = -vy; hit += BOTTOM
+                for name,value in dict(x=x, y=y, angle=angle, scale=scale, gain=gain, bounces=hit).items(): expected[name].append(value)
     e = {k: torch.tensor(v, dtype=torch.float64).view(B,K,T) for k,v in expected.items()}
     for name in ('angle','scale','gain'): torch.testing.assert_close(o[name], e[name], rtol=1e-9, atol=1e-9)
+    assert torch.equal(o['bounces'], e['bounces'].byte()) and (T<20 or o['bounces'].any())
     # The crop's centre, taken through the matrix of the pose, must lie where the rule has it; pixel centres are whole numbers, edges halves
     matrix = affine_matrix(o['angle'], o['translate'], o['scale'], torch.zeros(B,K,T,2, dtype=torch.float64), digit, canvas)
     centre = torch.stack([(ink[...,2]+ink[...,3])/2, (ink[...,0]+ink[...,1])/2, torch.ones(B,K)], -1).double()
@@ -325,7 +351,7 @@ def test_powers_near_the_identity():
 
 def test_powers_never_overflow():
     scene = draw_scene(0, range(50), **{**DEFAULT, 'num_frames':20_000}, motion='velocity')
-    assert all(getattr(scene, k).isfinite().all() for k in ('angle','translate','scale','shear','stretch','gain')) and scene.matrix.isfinite().all()
+    assert all(getattr(scene, k).isfinite().all() for k in ('angle','translate','scale','shear','stretch','gain','bounces')) and scene.matrix.isfinite().all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -378,7 +404,7 @@ def test_stochastic_bounce_fingerprint():
     p = positions('stochastic_bounce', Philox(1, torch.arange(50_000)), 2, 20, (64,64), (28,28))
     for share in shares(p[:,:,1], 0, 35): assert abs(share - 15/(9*36))<.002 # Standard error .0005
     rng = random.Random(0)
-    other = torch.tensor([scalar_stochastic(None, 20, (36,36), 4, rng.randint) for _ in range(20_000)])
+    other = torch.tensor([scalar_stochastic(None, 20, (36,36), 4, rng.randint) for _ in range(20_000)])[...,:2]
     for a,b in zip(shares(p, 0, 17, 35), shares(other, 0, 17, 35)): assert abs(a-b)<.002 # Standard error .0004
 
 
@@ -388,7 +414,7 @@ def test_subpixel_bounce_fingerprint():
     for share in shares(p[:,:,1], 0, 36): assert abs(share - 5/(9*37))<.0012 # Standard error .0003
     p = positions('subpixel_bounce', Philox(1, torch.arange(50_000)), 2, 25, (64,64), (28,28))
     rng = random.Random(0)
-    other = torch.tensor([scalar_subpixel(None, 25, (36,36), 4, True, rng.randint) for _ in range(20_000)], dtype=torch.float64).round()
+    other = torch.tensor([scalar_subpixel(None, 25, (36,36), 4, True, rng.randint) for _ in range(20_000)], dtype=torch.float64)[...,:2].round()
     for a,b in zip(shares(p, 0, 17, 36), shares(other, 0, 17, 36)): assert abs(a-b)<.002
     assert shares(p, 0)[0]>.03 # Some slide along a wall
 
@@ -427,16 +453,16 @@ def test_sequences_are_the_same_in_every_batch(name, canvas, digit):
     many = draw_scene(5, range(67), **kw)
     for i in (0,13,66):
         alone = draw_scene(5, [i], **kw)
-        for k in ('digit','angle','translate','scale','shear','stretch','gain'):
+        for k in ('digit','bounces','angle','translate','scale','shear','stretch','gain'):
             assert torch.equal(getattr(many, k)[i], getattr(alone, k)[0]), k
-            assert getattr(many, k).dtype==(torch.int64 if k=='digit' else torch.float64) and getattr(many, k).isfinite().all()
+            assert getattr(many, k).dtype==dict(digit=torch.int64, bounces=torch.uint8).get(k, torch.float64) and getattr(many, k).isfinite().all()
 
 
 @pytest.mark.parametrize('name', [o for o in MOTIONS if o!='affine'])
 @pytest.mark.parametrize('T', [1,2,7,40])
 def test_longer_sequences_begin_with_the_shorter(name, T):
     short,long = (draw_scene(5, range(40), **{**DEFAULT, 'num_frames':n}, motion=name) for n in (T,200))
-    for k in ('angle','translate','scale','shear','stretch','gain'): assert torch.equal(getattr(short, k), getattr(long, k)[:,:,:T]), k
+    for k in ('angle','translate','scale','shear','stretch','gain','bounces'): assert torch.equal(getattr(short, k), getattr(long, k)[:,:,:T]), k
 
 
 @pytest.mark.parametrize('name', ANY_TIME)

@@ -1,10 +1,12 @@
 "What the repository promises about itself"
-import configparser, importlib.metadata, json, re, subprocess, sys
+import configparser, importlib.metadata, inspect, json, re, subprocess, sys
 from pathlib import Path
 
 import pytest
 
 import torch_moving_mnist
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.truth import TARGETS
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(p.stem for p in (ROOT/'torch_moving_mnist').glob('[a-z]*.py'))
@@ -43,11 +45,17 @@ def test_links_and_pictures_of_the_readme_exist():
     for link in links: assert (ROOT/link).exists(), link
 
 
+def test_readme_lists_every_parameter_and_every_target():
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    rows = set(re.findall(r'`([a-z_]+)`', ' '.join(re.findall(r'^\|([^|]+)\|', text, re.MULTILINE)) + ' '.join(re.findall(r'with (`flow_valid`, `backward_flow_valid`)', text))))
+    assert {*inspect.signature(MovingMNIST.__init__).parameters, *TARGETS} - {'self'}<=rows
+
+
 def test_every_cell_of_every_notebook_has_been_run():
     for nb in (ROOT/'nbs').glob('*.ipynb'):
         cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
         assert not [c for c in cells if any(o['output_type']=='error' for o in c.get('outputs', []))], nb
-        pictures = [c for c in cells if c['cell_type']=='code' and ''.join(c['source']).rstrip().endswith(');') and 'show_images' in ''.join(c['source'])]
+        pictures = [c for c in cells if c['cell_type']=='code' and ''.join(c['source']).rstrip().endswith(');') and re.search('show_(images|truth)', ''.join(c['source']))]
         assert all(c['outputs'] for c in pictures), f'{nb.name} has a cell without its picture: run nbdev-test --save'
         assert [c for c in cells if c.get('outputs')], f'{nb.name} has no outputs: run nbdev-test --save'
 

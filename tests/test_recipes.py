@@ -13,7 +13,7 @@ from torch_moving_mnist.store import checksum, digest
 from torch_moving_mnist.trajectory import Scene
 
 
-def equal(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('digit','angle','translate','scale','shear','gain','stretch')) and (a.digit_size, a.canvas_size)==(b.digit_size, b.canvas_size)
+def equal(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('digit','angle','translate','scale','shear','gain','stretch','bounces')) and (a.digit_size, a.canvas_size)==(b.digit_size, b.canvas_size)
 
 
 # What the papers say, written out a second time: name, canvas, digit side, digits, frames, composite, motion
@@ -122,7 +122,7 @@ def test_scenes_survive_a_file(fonts, tmp_path, motion):
     scene = fonts(motion=motion, img_size=(70,80)).draw(9)
     scene.save(tmp_path/'scene.npz')
     again = Scene.load(tmp_path/'scene.npz')
-    assert equal(scene, again) and again.translate.dtype==torch.float64
+    assert equal(scene, again) and again.translate.dtype==torch.float64 and again.bounces.dtype==torch.uint8 and again.bounces.any()==(motion not in ('affine','velocity'))
     assert [o.name for o in tmp_path.iterdir()]==['scene.npz']
 
 

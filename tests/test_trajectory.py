@@ -113,4 +113,4 @@ def test_mps_scenes_hold_no_float64():
     torch.Tensor.to = to
     try: scene.to('mps')
     finally: torch.Tensor.to = keep
-    assert moved[0]==('mps', torch.int64) and set(moved[1:])=={('mps', torch.float32)}
+    assert moved[0]==('mps', torch.int64) and set(moved[1:])=={('mps', torch.float32), ('mps', torch.uint8)}

@@ -113,8 +113,6 @@ def to_theta(
     canvas_size:tuple, # (height, width) of the canvas, pixels
 )->Tensor:             # `(…,2,3)`, for `affine_grid(…, align_corners=False)`
     "Torch's normalised output-to-input matrix"
-    (h,w),(H,W) = digit_size,canvas_size
-    inv = invert_affine(matrix)[...,:2,:]
-    centre = inv[...,2] + (inv[...,:2]*inv.new_tensor(_centre(canvas_size))).sum(-1)
-    pixels = torch.cat([inv[...,:2]*inv.new_tensor([W/2,H/2]), (centre - inv.new_tensor(_centre(digit_size)))[...,None]], -1)
-    return pixels*inv.new_tensor([[2/w],[2/h]])
+    (h,w),(H,W),(u,v),(p,q) = digit_size, canvas_size, _centre(digit_size), _centre(canvas_size)
+    (a,b,x),(c,d,y) = (row.unbind(-1) for row in invert_affine(matrix)[...,:2,:].unbind(-2))
+    return torch.stack([torch.stack([a*(W/2), b*(H/2), x + (a*p + b*q) - u], -1)*(2/w), torch.stack([c*(W/2), d*(H/2), y + (c*p + d*q) - v], -1)*(2/h)], -2)

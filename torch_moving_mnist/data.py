@@ -17,6 +17,8 @@ import torchvision.transforms as T
 from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data._utils.pin_memory import pin_memory
+from torchvision import tv_tensors
 
 from . import __version__
 from .digits import SPLITS, ink_boxes, load_digits, load_pictures
@@ -25,6 +27,7 @@ from .presets import PRESETS
 from .render import COMPOSITES, INTERPOLATIONS, render
 from .store import checksum, digest
 from .trajectory import Scene, join
+from .truth import as_sample, check_targets, ground_truth
 from .utils import check_choice, check_count, check_flag
 
 # %% ../nbs/05_data.ipynb #eb268901
@@ -115,6 +118,7 @@ class MovingMNIST(Dataset):
         where=None,                  # A condition that sequences must meet: a function of a Scene that returns a bool tensor `(B,)`
         composite='max',             # How overlapping digits mix: 'max', 'sum' (clipped at white) or 'over' (later ones hide earlier ones)
         interpolation='bilinear',    # Or 'nearest'
+        targets=(),                  # Ground truth that comes along: names of `truth.TARGETS`; then `ds[i]` is a pair (frames, target), and so is a batch
         seed=None,                   # None: fresh sequences every time; an int, 0 ≤ seed < 2⁶⁴: `ds[i]` is a function of (seed, split, i)
         length=None,                 # What `len` says; None: the number of digit images in the split
         transform=None,              # Applied to what `ds[i]` returns
@@ -136,8 +140,9 @@ class MovingMNIST(Dataset):
         _check_size(img_size, (1,1))
         if length is not None: check_count('length', length, 1, 2**63-1)
         loaded = load_digits(digits, path, split, check_flag('download', download), classes, digit_size)
-        self.digits = dataclasses.replace(loaded, images=loaded.images.to(self.device))
+        self.digits = dataclasses.replace(loaded, images=loaded.images.to(self.device), labels=None if loaded.labels is None else loaded.labels.to(self.device))
         self.canvas_size = _check_size(img_size, self.digits.images.shape[-2:])
+        self.targets = check_targets(targets, self.composite, self.digits.labels is not None, background is not None)
         self.color,self.drift = _check_color(color), _check_drift(drift, background)
         self.pictures = None if background is None else load_pictures(background).to(self.device)
         self.channels = max(self.digits.images.shape[1], 1 if color is None else 3, 1 if background is None else self.pictures.shape[1])
@@ -275,14 +280,40 @@ def render(self:MovingMNIST,
     stats:tuple=None, # (mean, std), lists of one number or of C: normalised floats; None: bytes
 )->Tensor:            # `(B,T,C,H,W)` uint8, or float32 with `stats`, on the dataset's device
     "Frames of a Scene"
+    self._check_scene(scene)
+    return self._render(scene, stats)
+
+@patch
+def _check_scene(self:MovingMNIST, scene):
     if not isinstance(scene, Scene): raise TypeError(f"scene is a {type(scene).__name__}; expected a Scene, such as `draw` returns")
-    images = self.digits.images
-    if scene.digit_size!=tuple(images.shape[-2:]): raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {tuple(images.shape[-2:])}")
+    size = tuple(self.digits.images.shape[-2:])
+    if scene.digit_size!=size: raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {size}")
     if scene.background is not None and self.pictures is None: raise ValueError("scene has backgrounds, and the dataset has none; expected a dataset made with background=…")
-    scene = scene.to(self.device)
+
+@patch
+def _render(self:MovingMNIST, scene, stats=None, boxes=None):
+    scene,images = scene.to(self.device),self.digits.images
     gain = scene.gain if scene.color is None else scene.gain[...,None]*scene.color[:,:,None]
     backdrop = None if scene.background is None else (self.pictures, scene.background, scene.drift)
-    return render(images, scene.digit, scene.matrix, scene.canvas_size, gain, self.composite, self.interpolation, stats, backdrop)
+    return render(images, scene.digit, scene.matrix, scene.canvas_size, gain, self.composite, self.interpolation, stats, backdrop, boxes)
+
+# %% ../nbs/05_data.ipynb #090bffc5
+@patch
+def truth(self:MovingMNIST,
+    scene:Scene,   # Any that the dataset can render
+    targets=None,  # Names of `truth.TARGETS`; None: the dataset's own
+)->dict:           # Name → tensor `(B,…)`, on the dataset's device
+    "Ground truth of a Scene"
+    self._check_scene(scene)
+    targets = self.targets if targets is None else targets
+    return ground_truth(scene, self.digits, targets, self.composite, self.interpolation, self.pictures)
+
+@patch
+def _with_truth(self:MovingMNIST, scene, stats=None):
+    "Frames, and their target"
+    boxes = torch.empty(*scene.angle.shape, 4, device=self.device) if 'boxes' in self.targets else None
+    frames = self._render(scene, stats, boxes)
+    return frames, ground_truth(scene, self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch
@@ -290,38 +321,42 @@ def __getitems__(self:MovingMNIST,
     indices, # Which sequences
 )->list:     # What `ds[i]` gives for each of them
     "Several sequences, rendered as one batch; `DataLoader` calls it"
-    frames = self.render(self.draw(indices=indices))
-    return [self._finish(o) for o in frames]
+    scene = self.draw(indices=indices)
+    if not self.targets: return [self._finish(o) for o in self.render(scene)]
+    frames,target = self._with_truth(scene)
+    return [self._finish(o, as_sample(target, i, self.canvas_size)) for i,o in enumerate(frames)]
 
 @patch
 def __getitem__(self:MovingMNIST,
     i:int,   # Which sequence; negative: counted from the end
-):           # uint8 `(T,C,H,W)`, or a list of T `(C,H,W)` where `concat` is False, after `transform`
+):           # uint8 `(T,C,H,W)`, or a list of T `(C,H,W)` where `concat` is False; with targets, a pair of that and a dict; after `transform`
     "One sequence"
     i = check_count('index', i, None)
     if not -self.length<=i<self.length: raise self._out_of_range(i)
     return self.__getitems__([i])[0]
 
 @patch
-def _finish(self:MovingMNIST, frames):
-    if not self.concat: frames = list(frames)
-    return frames if self.transform is None else self.transform(frames)
+def _finish(self:MovingMNIST, frames, target=None):
+    if target is not None: frames = tv_tensors.Video(frames)
+    if not self.concat: frames = [o if target is None else tv_tensors.Image(o) for o in frames]
+    item = frames if target is None else (frames, target)
+    return item if self.transform is None else self.transform(item)
 
 # %% ../nbs/05_data.ipynb #0c0e1a9e
 @patch
 def get_batch(self:MovingMNIST,
     bs=32,        # How many sequences, where `indices` is None
     indices=None, # Which sequences; None: the next ones of a seeded dataset, fresh ones otherwise
-)->Tensor:        # `(B,T,C,H,W)` float32 on the dataset's device
+)->Tensor:        # `(B,T,C,H,W)` float32 on the dataset's device; with targets, a pair of that and a dict of them
     "A batch, ready for a model"
     return self._batch(*self._numbers(bs, indices))
 
 @patch
 def _batch(self:MovingMNIST, seed, index):
     scene,stats = self._draw(seed, index), _stats(self.batch_tfms)
-    if stats is not None: return self.render(scene, stats)
-    frames = self.render(scene)
-    return frames if self.batch_tfms is None else self.batch_tfms(frames)
+    frames,target = self._with_truth(scene, stats) if self.targets else (self.render(scene, stats), None)
+    if stats is None and self.batch_tfms is not None: frames = self.batch_tfms(frames)
+    return (frames, target) if self.targets else frames
 
 def _stats(tfms):
     "Mean and std where `tfms` is what the constructor builds, which the renderer can apply as it writes; None otherwise"
@@ -360,7 +395,7 @@ def _stream(self:MovingMNIST, n, bs, prefetch):
     pin = self.device.type=='cpu' and torch.cuda.is_available()
     def make(seed, index):
         batch = self._batch(seed, index)
-        return batch.pin_memory() if pin else batch
+        return pin_memory(batch) if pin else batch
     pool,ahead,steps = ThreadPoolExecutor(1, 'torch_moving_mnist', _stand_back), deque(), count() if n is None else iter(range(n))
     def fill(level):
         while len(ahead)<level and next(steps, None) is not None: ahead.append(pool.submit(make, *self._numbers(bs)))
@@ -383,7 +418,7 @@ def _measure(self:MovingMNIST, budget=2**26, most=16):
     scene = self._draw(self.seed or 0, torch.arange(n, device=self._drawn_on()), measure=True)
     t = torch.linspace(0, self.num_frames-1, T, device='cpu').round().long().to(self.device)
     drift = None if scene.drift is None else scene.drift[:,t]
-    scene = dataclasses.replace(scene, drift=drift, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','stretch','gain')})
+    scene = dataclasses.replace(scene, drift=drift, **{k: getattr(scene, k)[:,:,t] for k in ('angle','translate','scale','shear','stretch','gain','bounces')})
     levels = 0
     for i in range(0, n, 32):
         channels = self.render(scene[i:i+32]).transpose(0,2).flatten(1).cpu()
@@ -410,7 +445,7 @@ _RECORDED = 'color', 'drift', 'num_digits', 'num_frames', 'concat', 'affine_para
 
 @patch(as_prop=True)
 def recipe(self:MovingMNIST)->dict: # What json can write
-    "All that decides Scenes, frames and batches; not `transform`, nor a `batch_tfms` that was replaced"
+    "All that decides Scenes, frames and batches; not `targets` or `transform`, nor a `batch_tfms` that was replaced"
     digits = self.digits
     try: settings = json.loads(json.dumps({k: getattr(self, k) for k in _RECORDED}))
     except TypeError as e: raise TypeError(f"a recipe cannot hold motion_params={self.motion_params!r}: {e}; expected what json can write") from e
@@ -428,13 +463,13 @@ def fingerprint(self:MovingMNIST)->str: # 12 hexadecimal digits
 def from_recipe(cls:MovingMNIST,
     recipe:dict, # What `ds.recipe` has returned
     path='.',    # Folder where torchvision finds MNIST, or puts it
-    **given,     # Data and functions that a recipe cannot hold, and what does not belong to it: `transform`, `device`, `download`
+    **given,     # Data and functions that a recipe cannot hold, and what does not belong to it: `targets`, `transform`, `device`, `download`
 )->MovingMNIST:
     "The dataset of a recipe: the same Scenes, bit for bit"
     if not isinstance(recipe, dict) or recipe.get('library')!='torch_moving_mnist': raise ValueError(f"recipe={recipe!r}; expected what `ds.recipe` has returned")
     settings = {k: o for k,o in recipe.items() if k not in ('library','version','images','checksum')}
     missing = [k for k in ('motion','where','background') if isinstance(settings[k], dict)] + ['digits']*(settings['digits']=='custom')
-    for k in given: check_choice('argument of from_recipe', k, [*missing, 'transform', 'device', 'download'])
+    for k in given: check_choice('argument of from_recipe', k, [*missing, 'targets', 'transform', 'device', 'download'])
     for k in missing:
         if given.get(k) is None: raise ValueError(f"{k}=None; expected {dict(digits='the images', background='the pictures').get(k, 'the function')} of the recipe: {settings[k]!r}")
     if settings['affine_params'] is None: del settings['affine_params']
@@ -469,11 +504,12 @@ def __repr__(self:MovingMNIST):
     motion = ', '.join([getattr(self.motion, '__name__', repr(self.motion)), *(f'{k} {v}' for k,v in (self.affine_params or self.motion_params or {}).items())])
     behind = ''.join([f'\n    color: {self.color!r}'*(self.color is not None), f'\n    background: {len(self.pictures):,} pictures {self.pictures.shape[-2]}×{self.pictures.shape[-1]}, drift={self.drift}' if self.pictures is not None else ''])
     seeded = 'fresh sequences every time (seed=None)' if self.seed is None else f'seed={self.seed}'
+    truth = f"\n    targets: {', '.join(self.targets)}"*bool(self.targets)
     tfms = ' '.join(str(self.batch_tfms).split())
     return f'''MovingMNIST
     digits: {self.digits}
     sequence: {self.num_frames} frames {H}×{W}, num_digits={self.num_digits}, composite={self.composite!r}, interpolation={self.interpolation!r}
     motion: {motion}{behind}
-    length: {self.length:,}, {seeded}
+    length: {self.length:,}, {seeded}{truth}
     batch_tfms: {tfms}
     device: {self.device}'''

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BORDER', 'MODES', 'ink_box', 'words_shape', 'pack', 'vectors', 'stretches', 'locate', 'byte', 'mean_of_four', 'lay',
-           'normalised', 'finish', 'finish_edge', 'invert', 'is_shift', 'shifted', 'copy_digit', 'draw_digit',
-           'pack_digit', 'draw_backdrop', 'fill', 'finish_digit', 'finish_all', 'wipe', 'paint']
+           'normalised', 'finish', 'finish_edge', 'invert', 'is_shift', 'shifted', 'with_ink', 'copy_digit',
+           'draw_digit', 'draw', 'pack_digit', 'draw_backdrop', 'pack_digits', 'fill', 'finish_digit', 'finish_all',
+           'wipe', 'paint']
 
 # %% ../nbs/02b_kernel.ipynb #1ff816ac
 from functools import partial
@@ -13,12 +14,13 @@ from functools import partial
 import numpy as np
 from numba import njit
 
-from .lanes import LANES, floats, floor, ints, least, load, most, ramp, rint, spread, store, take
+from .lanes import LANES, bits_above, floats, floor, highest, ints, least, load, lowest, most, ramp, rint, spread, store, take, times
+from .render import INK
 
 # %% ../nbs/02b_kernel.ipynb #1a65acec
 def _compiled(f, **options):
     "`f` compiled at its first call, and cached where there is a folder to write to"
-    options = dict(nogil=True, error_model='numpy', fastmath={'contract'}, **options)
+    options = dict(nogil=True, error_model='numpy', **options)
     try: return njit(cache=True, **options)(f)
     except RuntimeError: return njit(**options)(f) # No folder for the cache
 
@@ -87,8 +89,10 @@ def stretches(
     u0,u1,v0,v1 = box[2]-1., box[3]+1., box[0]-1., box[1]+1.
     det = a*d - b*c
     p,q,r,z = (a*(v0-t) - c*(u0-s))/det, (a*(v0-t) - c*(u1-s))/det, (a*(v1-t) - c*(u0-s))/det, (a*(v1-t) - c*(u1-s))/det
-    first = int(min(max(np.ceil(min(min(p,q), min(r,z))), 0.), float(height)))
-    last = int(max(min(np.floor(max(max(p,q), max(r,z))), height-1.), -1.))
+    first,last = 0,height-1
+    if abs(det)>1e-18: # Otherwise a digit's pixel is larger than any canvas, and rows are told apart below
+        first = int(min(max(np.ceil(min(min(p,q), min(r,z))), 0.), float(height)))
+        last = int(max(min(np.floor(max(max(p,q), max(r,z))), height-1.), -1.))
     per_u,per_v = 1/(a if abs(a)>1e-12 else 1e-12), 1/(c if abs(c)>1e-12 else 1e-12)
     for y in range(first, last+1):
         u,v = b*y + s, d*y + t
@@ -128,7 +132,7 @@ def lay(canvas, i, value, cover, mode):
     below = load(canvas, i)
     if mode==0: store(canvas, i, most(below, value))
     elif mode==1: store(canvas, i, below + value)
-    else: store(canvas, i, value + (spread(_f32(1)) - cover)*below)
+    else: store(canvas, i, value + times(spread(_f32(1)) - cover, below))
 
 @_inline
 def normalised(level, mean, std): return (level/_f32(255) - mean)/std
@@ -172,37 +176,73 @@ def shifted(inverse, box, height, width, begin, count):
     begin[first:last],count[first:last] = x,n
     return first,last
 
+# %% ../nbs/02b_kernel.ipynb #22f1caaf
+@_inline
+def with_ink(box, ink, x, y, width):
+    "The box (first and last column, first and last row), grown by a vector's ink at (x, y); what lies beyond the canvas does not count"
+    bits = bits_above(ink, spread(_f32(INK)))
+    if x+LANES>width: bits &= (1 << (width-x)) - 1
+    if bits==0: return box
+    return min(box[0], x+lowest(bits)), max(box[1], x+highest(bits)), min(box[2], y), y
+
 @_jit
-def copy_digit(words, stride, inverse, rows, begin, count, gain, mode, canvas, length):
-    "A digit moved by whole pixels; `words` are those of its channels and of its mask, `gain` `(C,)` is for the canvas' channels"
+def copy_digit(words, stride, inverse, rows, begin, count, gain, mode, canvas, length, wanted):
+    "A digit moved by whole pixels; `words` are those of its channels and of its mask, `gain` `(C,)` is for the canvas' channels. The box of its ink, where it is `wanted`"
     dx,dy = int(inverse[2]),int(inverse[5])
-    C = len(canvas)
+    C,around = len(canvas),(length, -1, rows[1], -1)
     for y in range(rows[0], rows[1]):
         for j in range(count[y]):
             x = begin[y] + j*LANES
             i,at = y*length + x, (y+dy+BORDER)*stride + x+dx+BORDER
             value = byte(load(words[0], at), 0)
-            cover = byte(load(words[-1], at), 0)*spread(_f32(1/255)) if mode==2 else value
+            cover = times(byte(load(words[-1], at), 0), spread(_f32(1/255))) if mode==2 else spread(_f32(0))
+            ink = cover
             for c in range(C):
                 if 0<c<len(words)-1: value = byte(load(words[c], at), 0)
-                lay(canvas[c], i, value*spread(gain[c]), cover, mode)
+                level = times(value, spread(gain[c]))
+                lay(canvas[c], i, level, cover, mode)
+                if wanted is not None: ink = most(ink, level)
+            if wanted is not None: around = with_ink(around, ink, x, y, length-LANES)
+    return around
 
-# %% ../nbs/02b_kernel.ipynb #22f1caaf
+# %% ../nbs/02b_kernel.ipynb #37266e89
 @_jit
-def draw_digit(words, stride, inverse, rows, begin, count, box, gain, mode, nearest, canvas, length):
-    "A digit under any affine"
+def draw_digit(words, stride, inverse, rows, begin, count, box, gain, mode, nearest, canvas, length, wanted):
+    "A digit under any affine; the same result"
     a,b,s,c,d,t = inverse
-    C = len(canvas)
+    C,around = len(canvas),(length, -1, rows[1], -1)
     for y in range(rows[0], rows[1]):
         for j in range(count[y]):
             x = begin[y] + j*LANES
             i = y*length + x
             at,fx,fy = locate(_f32(b*y + s + a*x), _f32(d*y + t + c*x), _f32(a), _f32(c), box, nearest, stride)
             value = mean_of_four(take(words[0], at), fx, fy)
-            cover = mean_of_four(take(words[-1], at), fx, fy)*spread(_f32(1/255)) if mode==2 else value
+            cover = times(mean_of_four(take(words[-1], at), fx, fy), spread(_f32(1/255))) if mode==2 else spread(_f32(0))
+            ink = cover
             for ch in range(C):
                 if 0<ch<len(words)-1: value = mean_of_four(take(words[ch], at), fx, fy)
-                lay(canvas[ch], i, value*spread(gain[ch]), cover, mode)
+                level = times(value, spread(gain[ch]))
+                lay(canvas[ch], i, level, cover, mode)
+                if wanted is not None: ink = most(ink, level)
+            if wanted is not None: around = with_ink(around, ink, x, y, length-LANES)
+    return around
+
+@_jit
+def draw(words, stride, m, box, gain, mode, nearest, canvas, length, begin, count, reach):
+    "A digit through its matrix `m`, whatever that is: its first row on the canvas, and the one after the last. `reach` gets the box of its ink, in pixel edges (x, y, x, y), unless it is None"
+    H,W = len(begin),length-LANES
+    if reach is not None: reach[:] = 0
+    if box[1]<0: return 0,0
+    inverse,good = invert(m)
+    if not good: return 0,0
+    if is_shift(inverse):
+        rows = shifted(inverse, box, H, W, begin, count)
+        around = copy_digit(words, stride, inverse, rows, begin, count, gain, mode, canvas, length, None if reach is None else True)
+    else:
+        rows = stretches(inverse, box, H, W, begin, count)
+        around = draw_digit(words, stride, inverse, rows, begin, count, box, gain, mode, nearest, canvas, length, None if reach is None else True)
+    if reach is not None and around[1]>=0: reach[0],reach[1],reach[2],reach[3] = around[0],around[2],around[1]+1,around[3]+1
+    return rows
 
 # %% ../nbs/02b_kernel.ipynb #7d791c67
 @_jit
@@ -233,6 +273,16 @@ def draw_backdrop(picture, offset, nearest, line, canvas, H, W, length):
                 line[x+i] = p + fy*(q-p)
             at,x = 0,x+n
         for x in range(W): canvas[y*length + x] = line[x] + fx*(line[x+1] - line[x])
+
+@_inline
+def pack_digits(images, index, mode, words, boxes):
+    "All digits of a sequence, and the boxes of their images' ink; where there is none, the box ends before it begins"
+    for k in range(len(index)):
+        boxes[k,1] = -1
+        if index[k]<0: continue
+        box = ink_box(images[index[k]])
+        boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3] = box
+        if box[1]>=0: pack_digit(images[index[k]], mode, box, words[k])
 
 @_inline
 def fill(out, c, mean, std):
@@ -279,6 +329,7 @@ def paint(
     nearest,    # Nearest instead of bilinear sampling
     mean,std,   # `(C,)` float32 each, for normalised floats; None for bytes
     out,        # Result, `(B,T,C,H,W)` uint8 or float32
+    reach,      # Result, `(B,K,T,4)` float32: boxes of the digits' ink, in pixel edges (x, y, x, y); None: nobody wants them
     start,stop, # Which sequences
 ):
     "Draw the sequences from `start` to `stop`"
@@ -291,28 +342,15 @@ def paint(
     boxes,rows = np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
     begin,count = np.zeros((K,H), np.int32),np.zeros((K,H), np.int32)
     for b in range(start, stop):
-        for k in range(K):
-            if index[b,k]<0: continue
-            box = ink_box(images[index[b,k]])
-            boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3] = box
-            if box[1]>=0: pack_digit(images[index[b,k]], mode, box, words[k])
+        pack_digits(images, index[b], mode, words, boxes)
         for t in range(T):
             if backdrop is not None:
                 picture = backdrop[0][backdrop[1][b]]
                 for c in range(C): draw_backdrop(picture[c % len(picture)], backdrop[2][b,t], nearest, line, canvas[c], H, W, length)
             for k in range(K):
-                rows[k,0],rows[k,1] = 0,0
-                if index[b,k]<0 or boxes[k,1]<0: continue
-                inverse,good = invert(matrix[b,k,t])
-                if not good: continue
                 box = boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]
                 for c in range(C): g[c] = gain[b,k,t,c]
-                if is_shift(inverse):
-                    rows[k] = shifted(inverse, box, H, W, begin[k], count[k])
-                    copy_digit(flat[k], stride, inverse, rows[k], begin[k], count[k], g, mode, canvas, length)
-                else:
-                    rows[k] = stretches(inverse, box, H, W, begin[k], count[k])
-                    draw_digit(flat[k], stride, inverse, rows[k], begin[k], count[k], box, g, mode, nearest, canvas, length)
+                rows[k] = draw(flat[k], stride, matrix[b,k,t], box, g, mode, nearest, canvas, length, begin[k], count[k], None if reach is None else reach[b,k,t])
             for c in range(C):
                 frame = out[b,t,c].reshape(H*W)
                 if backdrop is not None: finish_all(canvas[c], length, c, mean, std, frame)

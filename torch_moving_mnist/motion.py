@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['affine_params', 'velocity_params', 'MOTIONS', 'check_range', 'check_affine_params', 'affine_motion', 'velocity',
-           'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce', 'trajgru', 'Motion', 'check_motion',
-           'check_times', 'draw_color', 'draw_background', 'draw_scene']
+           'walls_hit', 'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce', 'trajgru', 'Motion',
+           'check_motion', 'check_times', 'draw_color', 'draw_background', 'draw_scene']
 
 # %% ../nbs/03b_motion.ipynb #4cd1bf54
 import dataclasses, functools, math
@@ -120,6 +120,15 @@ def velocity(rng, num_digits, times, *, canvas_size, digit_size, angle, translat
     power = affine_power(step, times)
     return dict(translate=place + power[...,:2,2], **to_pose(power[...,:2,:2], (times*s.log()).clamp(-150, 150).exp()))
 
+# %% ../nbs/03b_motion.ipynb #e879becd
+def walls_hit(
+    low:Tensor,  # `(…,2)` bool: the left wall, the top wall
+    high:Tensor, # `(…,2)` bool: the right wall, the bottom wall
+)->Tensor:       # `(…)` uint8: 1 left, 2 right, 4 top, 8 bottom, or a sum of these
+    "One number for four walls"
+    (left,top),(right,bottom) = (o.byte().unbind(-1) for o in (low, high))
+    return left + 2*right + 4*top + 8*bottom
+
 # %% ../nbs/03b_motion.ipynb #11e48fac
 def _heading(u):
     "A direction `(…,2)` from a number in [0,1)"
@@ -135,14 +144,27 @@ def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
         v = v.where((p>low) & (p<high), -v)
         p = p.clamp(0, 1)
         path.append(p)
-    return dict(translate=(room*torch.stack(path, 2)).trunc() - room/2)
+    p = torch.stack(path, 2)
+    return dict(translate=(room*p).trunc() - room/2, bounces=walls_hit(p==0, p==1))
 
 # %% ../nbs/03b_motion.ipynb #d5599747
+def _walls_passed(
+    p, # `(…,T,2)`, positions where nothing reflects: the low walls are at even, the high walls at odd whole numbers
+):
+    "Walls between each frame and the one before"
+    a,b = p[...,:-1,:],p[...,1:,:]
+    rises = b>=a
+    first,last = (a.floor()+1).where(rises, b.ceil()), b.floor().where(rises, a.ceil()-1)
+    odd = first.remainder(2)
+    met = walls_hit((last - first - odd)>=0, (last - first + odd)>=1)
+    return torch.cat([met.new_zeros(*met.shape[:-1], 1), met], -1)
+
 def reflect(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
     "Constant speed, reflected at the walls; whole pixels"
     u,room = rng.uniform(num_digits, 3), _room(canvas_size, digit_size, times)
-    p = (u[...,None,:2] + speed*_heading(u[...,2:])*times[:,None]) % 2
-    return dict(translate=(room*torch.minimum(p, 2-p)).round() - room/2)
+    straight = u[...,None,:2] + speed*_heading(u[...,2:])*times[:,None]
+    p = straight % 2
+    return dict(translate=(room*torch.minimum(p, 2-p)).round() - room/2, bounces=_walls_passed(straight))
 
 # %% ../nbs/03b_motion.ipynb #49398541
 def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
@@ -152,7 +174,7 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
     words = rng.words(2 + len(times), num_digits, 2)
     p,free = below(room.long(), words[:,0]).double(), (below(2*speed + 1, words[:,1:]) - speed).double()
     v,inward = free[:,0], (below(speed, words[:,2:]) + 1).double()
-    x_first,low,path = constant((True,False), torch.bool, room.device), torch.zeros_like(room), []
+    x_first,low,path,pushes = constant((True,False), torch.bool, room.device), torch.zeros_like(room), [], []
     for any_,away in zip(free[:,1:].unbind(1), inward.unbind(1)):
         inside = p.clamp(low, room-1)
         push = inside - p
@@ -161,7 +183,9 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
         v = torch.where(hit_x, torch.where(x_first, away, any_), torch.where(hit_y, torch.where(x_first, any_, away), v))
         p = inside + v
         path.append(inside)
-    return dict(translate=torch.stack(path, 2) - room/2)
+        pushes.append(push)
+    push = torch.stack(pushes, 2)
+    return dict(translate=torch.stack(path, 2) - room/2, bounces=walls_hit(push>0, push<0))
 
 # %% ../nbs/03b_motion.ipynb #3274ec94
 def _start_and_velocities(rng, num_digits, room, speed):
@@ -174,17 +198,18 @@ def _start_and_velocities(rng, num_digits, room, speed):
         words = rng.words(16, num_digits, 2)
 
 def _ricochet(p, velocities, room, end):
-    "Moments of the hits before `end`, with positions and velocities after them: `(B,K,n,5)`"
+    "Moments of the hits before `end`, with positions and velocities after them, and how often each of the walls (low x, low y, high x, high y) was hit so far: `(B,K,n,9)`"
     v,low,never = next(velocities), torch.zeros_like(room), torch.full_like(room, 1e18)
-    now,lines = torch.zeros_like(p[...,:1]), []
+    now,lines,hits = torch.zeros_like(p[...,:1]), [], p.new_zeros(*p.shape[:-1], 4)
     while True:
-        lines.append(torch.cat([now,p,v], -1))
+        lines.append(torch.cat([now,p,v,hits], -1))
         wall = room.where(v>low, low)
         wait = ((wall-p)/v).where(v!=low, never)
         soonest = wait.amin(-1, keepdim=True)
         now = now + soonest
-        if not (now<end).any(): return torch.stack(lines, 2)
+        if not (now<=end).any(): return torch.stack(lines, 2)
         hit,fresh = wait <= soonest + 1e-9, next(velocities)
+        hits = hits + torch.cat([hit & (v<low), hit & (v>low)], -1)
         p,v = wall.where(hit, p + v*soonest), fresh.copysign(-v).where(hit, fresh)
 
 def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, stochastic, **_):
@@ -194,14 +219,18 @@ def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, s
     start = next(velocities)
     if stochastic:
         if times.min()<0: raise ValueError(f"times={times.tolist()} go back beyond frame 0, and a stochastic motion has no past; expected times from 0, or stochastic=False")
-        lines = _ricochet(start, velocities, room, times.max())
-        last = torch.searchsorted(lines[...,0].contiguous(), times.expand(*start.shape[:2], -1).contiguous(), right=True) - 1
-        now,p,v = lines.gather(2, last[...,None].expand(-1,-1,-1,5)).split([1,2,2], -1)
+        reached = times + 1e-9 # A hit in the moment of a frame is part of it, whatever the last bits say
+        lines = _ricochet(start, velocities, room, reached.max())
+        last = torch.searchsorted(lines[...,0].contiguous(), reached.expand(*start.shape[:2], -1).contiguous(), right=True) - 1
+        now,p,v,hits = lines.gather(2, last[...,None].expand(-1,-1,-1,9)).split([1,2,2,4], -1)
         p = p + v*(times[:,None] - now)
+        met = hits.diff(dim=2, prepend=hits[:,:,:1])!=0
+        bounces = walls_hit(met[...,:2], met[...,2:])
     else:
-        p = (start[:,:,None] + next(velocities)[:,:,None]*times[:,None]) % (2*room).clamp(min=1)
-        p = torch.minimum(p, 2*room - p)
-    return dict(translate=p.round() - room/2)
+        straight = start[:,:,None] + next(velocities)[:,:,None]*times[:,None]
+        p = straight % (2*room).clamp(min=1)
+        p,bounces = torch.minimum(p, 2*room - p),_walls_passed(straight/room)
+    return dict(translate=p.round() - room/2, bounces=bounces)
 
 # %% ../nbs/03b_motion.ipynb #b23151d8
 def trajgru(rng, num_digits, times, *, canvas_size, digit_size, ink, speed, angle, scale, gain, margin, **_):
@@ -213,17 +242,19 @@ def trajgru(rng, num_digits, times, *, canvas_size, digit_size, ink, speed, angl
     pace,turn,factor = _between(u[...,3:], [speed, angle, scale]).split(1, -1)
     first,last = ink[...,[2,0]].double(), ink[...,[3,1]].double()
     centre,path = u[...,:2]*(canvas - 1 - (last-first)) + (1 + last-first)/2, []
-    v,low,high = pace*_heading(u[...,2]), torch.full_like(canvas, margin), canvas-margin
+    v,low,high,pushes = pace*_heading(u[...,2]), torch.full_like(canvas, margin), canvas-margin, [torch.zeros_like(centre)]
     for _ in range(len(times)):
         path.append(centre)
         moved = centre + v
         centre = moved.clamp(low, high)
+        pushes.append(centre - moved)
         v = v.where(centre==moved, -v)
+    path,push = (torch.stack(o[:len(times)], 2) for o in (path, pushes))
     power = ((times//5 % 2)*2 - 1).where(times>0, 0.).cumsum(0)
     turned,grown = turn*times, (factor.log()*power).exp()
     (c,s),(x,y) = _heading(turned/360).unbind(-1), ((first+last+1-image)/2)[...,None,:].unbind(-1)
     offset = torch.stack([c*x - s*y, s*x + c*y], -1)*grown[...,None]
-    return dict(translate=torch.stack(path, 2) - canvas/2 - offset, angle=turned, scale=grown, gain=(-dim.log()*power).exp().expand_as(grown).contiguous())
+    return dict(translate=path - canvas/2 - offset, bounces=walls_hit(push>0, push<0), angle=turned, scale=grown, gain=(-dim.log()*power).exp().expand_as(grown).contiguous())
 
 # %% ../nbs/03b_motion.ipynb #8606449c
 def _number(name, value, least, most):
@@ -286,11 +317,13 @@ def _check_pose(name, pose, bkt, like):
     "What a user's model returned, as float64 tensors"
     if not isinstance(pose, dict) or 'translate' not in pose: raise TypeError(f"motion={name} returned {pose!r}; expected a dict with translate, a tensor {(*bkt,2)}")
     for key,o in pose.items():
-        check_choice(f'key returned by motion={name}', key, _NEUTRAL)
+        check_choice(f'key returned by motion={name}', key, [*_NEUTRAL, 'bounces'])
         shape = (*bkt,2) if key in ('translate','shear') else bkt
         if not isinstance(o, Tensor) or o.shape!=shape: raise ValueError(f"motion={name} returned {key} {tuple(o.shape) if isinstance(o, Tensor) else o!r}; expected a tensor {shape}")
         if not o.isfinite().all(): raise ValueError(f"motion={name} returned {key} with numbers that are not finite; expected finite ones")
-    return {key: o.to(like) for key,o in pose.items()}
+    if 'bounces' in pose and (pose['bounces'].is_floating_point() or not ((pose['bounces']>=0) & (pose['bounces']<16)).all()):
+        raise ValueError(f"motion={name} returned bounces {pose['bounces'].dtype} up to {pose['bounces'].max()}; expected whole numbers in 0..15, such as `walls_hit` returns")
+    return {key: o.byte() if key=='bounces' else o.to(like) for key,o in pose.items()}
 
 def check_times(
     times,  # Moments in frames, any finite numbers

@@ -105,13 +105,15 @@ class Scene:
     color:Tensor=None      # `(B,K,3)`, factors for red, green and blue; None: as the images are
     background:Tensor=None # `(B,)` int64, index of the picture behind the digits; None: black
     drift:Tensor=None      # `(B,T,2)`, pixels (x, y) from the picture's corner to the canvas' corner; None where there is no picture
+    bounces:Tensor=None    # `(B,K,T)` uint8, walls hit since the frame before: 1 left, 2 right, 4 top, 8 bottom, or a sum of these; None: 0, no walls
 
     def __post_init__(self):
         if self.stretch is None: object.__setattr__(self, 'stretch', torch.ones_like(self.gain))
+        if self.bounces is None: object.__setattr__(self, 'bounces', torch.zeros_like(self.gain, dtype=torch.uint8))
         if self.digit.ndim!=2: raise ValueError(f"digit has shape {tuple(self.digit.shape)}; expected (B,K)")
         if self.angle.ndim!=3: raise ValueError(f"angle has shape {tuple(self.angle.shape)}; expected (B,K,T)")
         bkt = (*self.digit.shape, self.angle.shape[-1])
-        for name,shape in dict(angle=bkt, translate=(*bkt,2), scale=bkt, shear=(*bkt,2), gain=bkt, stretch=bkt).items():
+        for name,shape in dict(angle=bkt, translate=(*bkt,2), scale=bkt, shear=(*bkt,2), gain=bkt, stretch=bkt, bounces=bkt).items():
             if getattr(self, name).shape!=shape: raise ValueError(f"{name} has shape {tuple(getattr(self, name).shape)}; expected {shape}")
         for name,shape in dict(color=(*bkt[:2],3), background=bkt[:1], drift=(bkt[0],bkt[2],2)).items():
             o = getattr(self, name)
@@ -171,6 +173,7 @@ def __repr__(self:Scene):
     for name,unit in dict(angle='degrees', translate='pixels', scale='', shear='degrees', stretch='', gain='').items():
         o = getattr(self, name)[there]
         if o.numel(): rows.append(f'  {name:<10} {o.min():.4g} to {o.max():.4g} {unit}'.rstrip())
+    if self.bounces.any(): rows.append(f'  {"bounces":<10} {(self.bounces[there]>0).sum()}')
     if self.color is not None: rows.append(f'  {"color":<10} {len(self.color[there].unique(dim=0))} different')
     if self.background is not None: rows.append(f'  {"background":<10} {len(self.background.unique())} different, drifting {self.drift.diff(dim=1).norm(dim=-1).max() if T>1 else 0:.4g} pixels a frame at most')
     return '\n'.join(rows)

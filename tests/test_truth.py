@@ -1,0 +1,600 @@
+"Ground truth against the frames, the layers and counting, over random Scenes of every motion, composite, canvas and colour"
+import dataclasses, functools, itertools, json, math, os, pickle, subprocess, sys, textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch.utils.data import DataLoader
+from torchvision import ops, tv_tensors
+from torchvision.transforms import v2
+
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.digits import load_digits
+from torch_moving_mnist.motion import MOTIONS
+from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, blend
+from torch_moving_mnist.trajectory import Scene
+from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, show_truth, trace_reference
+
+FONTS = load_digits('fonts')
+COLOURED = (torch.stack([o.images[:60,0] for o in (FONTS, load_digits('fonts', split='valid'), load_digits('fonts', split='test'))], 1), torch.arange(60) % 7) # Three digits in three channels
+PICTURES = (torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(0))**2*255).byte()
+VARIANTS = {
+    'plain': {}, 'wide': dict(img_size=(33,70), num_digits=[1,5]), 'odd': dict(img_size=(101,45), num_digits=1), 'nearest': dict(interpolation='nearest'), 'channels': dict(digits=COLOURED),
+    'coloured': dict(color='random', num_digits=[4]), 'background': dict(background=PICTURES, drift=(1,3)), 'grey background': dict(background=PICTURES[:,:1], drift=(0,2), color=[(1,0,0),(0,0,0),(.5,1,1)], interpolation='nearest')}
+CASES = list(itertools.product(MOTIONS, COMPOSITES, VARIANTS))
+B,T = 20,4
+
+
+def wild(seed, B=30, K=4, T=3, digit=(28,28), canvas=(64,64), whole=False, scale=1., spread=.8, M=len(FONTS)):
+    "Random poses, with digits partly and wholly outside, and empty slots"
+    g = torch.Generator().manual_seed(seed)
+    def rand(*s): return torch.rand(*s, generator=g, dtype=torch.float64)
+    angle,shear,size = rand(B,K,T)*720 - 360, rand(B,K,T,2)*100 - 50, scale*(.7 + .6*rand(B,K,T))
+    translate = (rand(B,K,T,2) - .5)*2*spread*torch.tensor([canvas[1], canvas[0]]) + .003
+    if whole: angle,shear,size,translate = angle*0, shear*0, size*0 + 1, translate.round() + torch.tensor([(digit[i]-canvas[i])/2 for i in (1,0)]) % 1
+    return Scene(digit=torch.randint(-1, M, (B,K), generator=g), angle=angle, translate=translate, scale=size, shear=shear, gain=rand(B,K,T)*1.6, digit_size=digit, canvas_size=canvas)
+
+
+@functools.lru_cache(maxsize=2)
+def case(motion, composite, variant):
+    "A dataset, some of its Scenes, their frames, and all there is to know"
+    ds = MovingMNIST(**{**dict(digits='fonts', num_digits=[1,2,3], num_frames=T, normalize=False, seed=CASES.index((motion,composite,variant)), motion=motion, composite=composite), **VARIANTS[variant]})
+    scene = ds.draw(indices=range(B))
+    names = [o for o in TARGETS if (o!='cover' or composite=='over') and (o!='backdrop' or ds.pictures is not None)]
+    return ds, scene, ds.render(scene), ds.truth(scene, names)
+
+
+@pytest.fixture(params=CASES, ids=lambda o: '-'.join(o).replace(' ', '_'), scope='module')
+def whole_truth(request): return case(*request.param)
+
+
+def composed(ds, truth):
+    "Frames from layers"
+    layers,cover = truth['layers'],truth.get('cover', truth['layers'][:,:,:,:0])
+    if ds.pictures is not None:
+        layers = torch.cat([truth['backdrop'][:,None],layers], 1)
+        cover = torch.cat([torch.ones_like(cover[:,:1]),cover], 1)
+    x = blend(layers.movedim(1,2).flatten(0,1), cover.movedim(1,2).flatten(0,1), ds.composite)
+    return x.clamp(0,255).round().byte().unflatten(0, layers.shape[:1] + layers.shape[2:3])
+
+
+def test_layers_compose_to_the_frames(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    assert torch.equal(composed(ds, truth), frames)
+
+
+def test_shapes_and_types_are_those_of_the_table(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    (K,C,H,W),table = (scene.digit.shape[1], *frames.shape[2:]), dict(B=B, T=T)
+    for name,o in truth.items():
+        if name in ('pose','caption'): continue
+        assert o.shape==eval(TARGETS[name].shape, dict(table, K=K, C=C, H=H, W=W)) and o.dtype==getattr(torch, TARGETS[name].dtype), name
+    assert len(truth['caption'])==B and set(truth['pose'])<={o.name for o in dataclasses.fields(Scene)}
+    for name,o in truth['pose'].items(): assert torch.equal(o, getattr(scene, name).to(o.dtype))
+
+
+def test_boxes_are_the_tightest_around_the_ink(whole_truth):
+    "Torchvision's boxes end with the last pixel's centre, ours with its edge"
+    ds,scene,frames,truth = whole_truth
+    ink = (truth['layers'].clamp(0,255).round()>=1).any(3)
+    if 'cover' in truth: ink |= truth['cover'][:,:,:,0]>.5
+    assert torch.equal(truth['masks'], ink)
+    for boxes,masks in (('boxes','masks'), ('modal_boxes','modal_masks')):
+        there = truth[masks].flatten(3).any(3)
+        assert (truth[boxes][~there]==0).all() and there.any()
+        assert torch.equal(truth[boxes][there], ops.masks_to_boxes(truth[masks][there]) + torch.tensor([0.,0,1,1]))
+    assert torch.equal(truth['boxes'], boxes_of(scene, ds.digits, ds.composite, ds.interpolation))
+
+
+def test_modal_masks_partition_what_is_seen(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    modal,ink = truth['modal_masks'],truth['masks']
+    assert (modal.sum(1)<=1).all() and not (modal & ~ink).any()
+    K = modal.shape[1]
+    assert torch.equal((modal*torch.arange(1, K+1)[:,None,None,None]).sum(1), truth['instance'].long())
+    assert torch.equal((modal*(truth['labels']+1)[:,:,None,None,None]).sum(1), truth['segmentation'])
+    if ds.pictures is None:
+        assert torch.equal(modal.any(1), ink.any(1))
+        lit = (frames>0).any(2)
+        if ds.composite=='max' and ds.color is None: assert torch.equal(modal.any(1), lit)
+        assert not (lit & ~modal.any(1) & (truth['layers'].amax((1,3))>.5)).any() # Lit and nobody's: only where faint layers add up
+    else:
+        seen = modal.any(1)[:,:,None].expand_as(frames)
+        if ds.composite=='max': assert torch.equal(frames[~seen], truth['backdrop'].clamp(0,255).round().byte()[~seen])
+
+
+def test_who_wins_by_the_rule_for_one_pixel(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    g = torch.Generator().manual_seed(0)
+    contested = (truth['masks'].sum(1)>1).nonzero()
+    some = torch.cat([contested[torch.randperm(len(contested), generator=g)[:60]], truth['masks'].any(1).nonzero()[::997][:40]])
+    for b,t,y,x in some.tolist():
+        layers = truth['layers'][b,:,t,:,y,x].tolist()
+        cover = truth['cover'][b,:,t,0,y,x].tolist() if 'cover' in truth else [0]*len(layers)
+        back = truth['backdrop'][b,t,:,y,x].tolist() if 'backdrop' in truth else [0]*len(layers[0])
+        level = lambda v: round(min(max(v, 0), 255))
+        best,winner,through = 0,0,np.float32(1)
+        for k in reversed(range(len(layers))):
+            share = np.float32(cover[k])*through
+            through *= 1 - np.float32(cover[k])
+            if level(max(layers[k]))<1 and cover[k]<=.5: continue
+            if ds.composite=='over': bid = share
+            else:
+                alone = [max(v, o) if ds.composite=='max' else np.float32(v) + np.float32(o) for v,o in zip(layers[k], back)]
+                bid = level(max(layers[k]))*any(level(a)>level(o) for a,o in zip(alone, back))
+            if bid>best: best,winner = bid,k+1
+        assert truth['instance'][b,t,y,x]==winner
+
+
+def test_visibility_is_counted_on_a_canvas_that_holds_all(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    pad = 60
+    wide = dataclasses.replace(scene, canvas_size=tuple(o + 2*pad for o in scene.canvas_size), background=None, drift=None)
+    masks = ground_truth(wide, ds.digits, ['masks'], ds.composite, ds.interpolation)['masks']
+    edge = torch.ones(masks.shape[-2:], dtype=torch.bool)
+    edge[1:-1,1:-1] = False
+    fits = ~(masks & edge).flatten(3).any(3)
+    whole,seen = masks.sum((-2,-1)),truth['modal_masks'].sum((-2,-1))
+    expected = (seen/whole.clamp(min=1)).float()
+    assert fits.float().mean()>.9 and (truth['visibility'][whole==0]==0).all()
+    assert ((truth['visibility'] - expected).abs()*whole)[fits].max()<=1.5 # A pixel whose level is the threshold in the last bit may be counted or not
+    assert torch.equal(truth['visibility'][fits], expected[fits]) or (truth['visibility']!=expected)[fits].float().mean()<.02
+
+
+def test_overlap_is_the_share_of_common_pixels(whole_truth):
+    ink,overlap = whole_truth[3]['masks'],whole_truth[3]['overlap']
+    for k,j in itertools.product(range(ink.shape[1]), repeat=2):
+        assert torch.equal(overlap[:,k,j], ((ink[:,k] & ink[:,j]).sum((-2,-1))/ink[:,k].sum((-2,-1)).clamp(min=1)).float())
+
+
+def test_flow_by_the_matrices_of_each_pixel(whole_truth):
+    "The rule for one pixel, with numpy's inverse"
+    ds,scene,frames,truth = whole_truth
+    owner,matrix = truth['instance'].numpy(),scene.matrix.numpy()
+    drift = np.zeros((B,T,2)) if scene.drift is None else scene.drift.numpy()
+    if ds.interpolation=='nearest': drift = drift.round()
+    rng,(H,W) = np.random.default_rng(0),scene.canvas_size
+    for name,step in (('flow',1), ('backward_flow',-1)):
+        flow,valid = truth[name].numpy(),truth[name+'_valid'].numpy()
+        lit = np.argwhere(owner>0)
+        spots = np.concatenate([rng.choice(lit, 150), np.stack([rng.integers(0, n, 50) for n in owner.shape], 1)])
+        for b,t,y,x in spots:
+            if not 0<=t+step<T: continue
+            k,i = owner[b,t,y,x],min(t, t+step)
+            if k: to = matrix[b,k-1,t+step] @ np.linalg.inv(matrix[b,k-1,t]) @ [x,y,1]
+            else: to = np.array([x,y]) + drift[b,t] - drift[b,t+step]
+            np.testing.assert_allclose(flow[b,i,:,y,x], to[:2] - [x,y], atol=1e-4, rtol=1e-5)
+            if np.abs((to[:2]+.5) % 1 - .5).max()>.4999: continue # Between two pixels
+            u,v = np.floor(to[:2] + .5).astype(int)
+            assert valid[b,i,y,x]==(0<=u<W and 0<=v<H and owner[b,t+step,v,u]==k)
+        assert valid.any()
+
+
+def test_velocity_and_bounces_are_those_of_the_scene(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    v = truth['velocity']
+    for t in range(T-1): torch.testing.assert_close(v[:,:,t].double(), scene.translate[:,:,t+1] - scene.translate[:,:,t], rtol=1e-6, atol=1e-6)
+    assert torch.equal(v[:,:,-1], v[:,:,-2]) and torch.equal(truth['bounces'], scene.bounces)
+    assert truth['bounces'].any()==(ds.motion not in ('affine','velocity') and scene.bounces.any())
+    assert torch.equal(truth['matrix'], scene.matrix.float())
+
+
+def test_what_the_slots_hold(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    for b,(row,label,depth) in enumerate(zip(scene.digit.tolist(), truth['labels'].tolist(), truth['depth'].tolist())):
+        assert label==[-1 if i<0 else int(ds.digits.labels[i]) for i in row]
+        assert truth['count'][b]==sum(i>=0 for i in row)
+        assert [o for o in reversed(depth) if o>=0]==list(range(truth['count'][b])) and [o<0 for o in depth]==[i<0 for i in row]
+    assert torch.equal(truth['digit'], scene.digit)
+    empty = scene.digit<0
+    for name in ('boxes','modal_boxes','masks','visibility','layers'): assert not truth[name][empty].any(), name
+
+
+def test_compiled_loops_equal_the_reference(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    names = [o for o in truth if TARGETS[o].of is None and o!='boxes']
+    reference = trace_reference(scene, ds.digits, names, ds.composite, ds.interpolation, ds.pictures)
+    for name in names:
+        ours,theirs = truth[name].double(),reference[name].double()
+        off = (ours - theirs).abs()>(1e-3 if name!='backdrop' else .01)
+        assert off.double().mean()<(.002 if name!='modal_boxes' else .01), (name, off.double().mean())
+
+
+def test_each_sequence_for_itself(whole_truth):
+    ds,scene,frames,truth = whole_truth
+    names = [o for o in truth if o not in ('pose','caption')]
+    one = ds.truth(scene[7], names)
+    for name in names: assert torch.equal(one[name][0], truth[name][7]), name
+    assert ds.truth(scene[[7,3]], 'caption')['caption']==[truth['caption'][i] for i in (7,3)]
+
+
+# ---- Frames moved by the flow
+
+def still_there(frames, flow, valid):
+    "Values of each frame and, by bilinear sampling, of the next at where the flow leads, on valid pixels: `(n,)` each"
+    H,W = frames.shape[-2:]
+    y,x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij')
+    at = torch.stack([x,y]) + flow.double()
+    grid = torch.stack([at[:,:,0]/(W-1), at[:,:,1]/(H-1)], -1)*2 - 1
+    later = torch.nn.functional.grid_sample(frames[:,1:].double().flatten(0,1), grid.flatten(0,1), align_corners=True, padding_mode='border').view_as(frames[:,1:])
+    return frames[:,:-1,0].double()[valid], later[:,:,0][valid], (grid.abs()<=1).all(-1)[valid]
+
+
+@pytest.mark.parametrize('composite', ['max','over'])
+@pytest.mark.parametrize('motion', ['bounce','reflect','stochastic_bounce','subpixel_bounce'])
+def test_whole_steps_of_flow_lead_to_the_same_pixel(motion, composite):
+    ds = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=6, normalize=False, seed=1, motion=motion, composite=composite, img_size=(50,64))
+    scene = ds.draw(indices=range(200))
+    truth,frames = ds.truth(scene, ['flow','flow_valid','backward_flow','backward_flow_valid','instance']),ds.render(scene)
+    for a,b,flow,valid in ((frames[:,:-1,0], frames[:,1:,0], truth['flow'], truth['flow_valid']), (frames[:,1:,0], frames[:,:-1,0], truth['backward_flow'], truth['backward_flow_valid'])):
+        y,x = torch.meshgrid(torch.arange(50), torch.arange(64), indexing='ij')
+        u,v = (o.round().long() for o in (x + flow[:,:,0], y + flow[:,:,1]))
+        at = (v*64 + u).where(valid, 0).flatten(2)
+        assert torch.equal(b.flatten(2).gather(2, at).view_as(a)[valid], a[valid])
+    there = truth['instance'][:,:-1]>0
+    assert truth['flow_valid'][there].float().mean()>.7 and (truth['flow'].abs().amax(2)[there]>0).float().mean()>.8
+
+
+def smooth_digits():
+    "Round blobs, and the greatest second difference of their grey levels"
+    y,x = torch.meshgrid(*[torch.arange(28.) - 13.5]*2, indexing='ij')
+    images = torch.stack([(250*torch.exp(-(x/a)**2 - (y/b)**2)) for a,b in ((5,5),(6,4),(4,6))]).round()
+    bend = max(images.diff(n=2, dim=i).abs().max().item() for i in (1,2))
+    return (images.byte(), torch.arange(3)), bend
+
+
+@pytest.mark.parametrize('motion', ['affine','velocity','trajgru'])
+def test_flow_leads_to_the_next_frame_within_interpolation_error(motion):
+    "Sampling the image twice and the frame once, bilinear, errs by less than one and a half second differences for scales about 1, and two roundings"
+    digits,bend = smooth_digits()
+    ds = MovingMNIST(digits=digits, num_digits=1, num_frames=5, normalize=False, seed=1, motion=motion, affine_params=dict(angle=(-3,3), scale=(.95,1.1), shear=(-3,3)) if motion=='velocity' else None if motion=='trajgru' else dict(scale=(.8,1.2)),
+                     motion_params=dict(gain=(1,1)) if motion=='trajgru' else None)
+    scene = ds.draw(300)
+    truth,frames = ds.truth(scene, ['flow','flow_valid','instance']),ds.render(scene)
+    now,later,inside = still_there(frames, truth['flow'], truth['flow_valid'] & (truth['instance'][:,:-1]>0))
+    error = (now-later).abs()[inside]
+    assert len(error)>100_000 and error.max()<=1.5*bend + 1
+    unmoved = (now - frames[:,1:,0].double()[truth['flow_valid'] & (truth['instance'][:,:-1]>0)]).abs()[inside]
+    assert error.mean()<.1*unmoved.mean()
+
+
+def test_backgrounds_flow_with_their_drift():
+    ds = MovingMNIST(digits='fonts', num_frames=5, normalize=False, seed=1, background=PICTURES, drift=(1,4), interpolation='nearest')
+    scene = ds.draw(indices=range(60))
+    truth,frames = ds.truth(scene, ['flow','flow_valid','instance']),ds.render(scene)
+    y,x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing='ij')
+    valid = truth['flow_valid'] & (truth['instance'][:,:-1]==0)
+    at = ((y + truth['flow'][:,:,1])*64 + x + truth['flow'][:,:,0]).round().long().where(valid, 0).flatten(2)
+    for c in range(3): assert torch.equal(frames[:,1:,c].flatten(2).gather(2, at).view_as(valid)[valid], frames[:,:-1,c][valid])
+    assert valid.float().mean()>.7 and (truth['flow'].abs().amax(2)[valid]>0).float().mean()>.9
+
+
+# ---- Scenes beyond what motions draw
+
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+@pytest.mark.parametrize('composite', COMPOSITES)
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), K=st.integers(1,6), T=st.integers(1,3), canvas=st.tuples(st.integers(1,70), st.integers(1,70)), scale=st.one_of(st.floats(.02,.5), st.floats(.5,3), st.floats(3,40)),
+       spread=st.floats(0,1.5), whole=st.booleans())
+def test_wild_scenes(composite, interpolation, seed, K, T, canvas, scale, spread, whole):
+    scene = wild(seed, 4, K, T, (28,28), canvas, whole, scale, spread)
+    names = [o for o in TARGETS if o!='backdrop' and (o!='cover' or composite=='over')]
+    truth = ground_truth(scene, FONTS, names, composite, interpolation)
+    ds = MovingMNIST(digits='fonts', normalize=False, composite=composite, interpolation=interpolation)
+    assert torch.equal(composed(ds, truth), ds.render(scene))
+    reference = trace_reference(scene, FONTS, [o for o in names if TARGETS[o].of is None and o!='boxes'], composite, interpolation)
+    for name,o in reference.items():
+        off = (truth[name].double() - o.double()).abs()>1e-2
+        assert off.sum()<=4 + .004*off.numel(), name # Samples between two pixels, and levels at the threshold
+    seen = truth['visibility']
+    assert seen.min()>=0 and seen.max()<=1 and truth['flow'].isfinite().all()
+    assert torch.equal(truth['boxes'][...,2]>0, truth['masks'].flatten(3).any(3))
+    assert all(isinstance(o, str) and o.endswith('.') for o in truth['caption'])
+
+
+@pytest.mark.parametrize('entry', ['angle','translate','scale','shear'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e12, 1e100, -1e300])
+def test_poses_that_cannot_be_drawn_do_no_harm(entry, value):
+    scene = wild(0, 3, 2, 3)
+    broken = getattr(scene, entry).clone()
+    broken[1] = value
+    scene = dataclasses.replace(scene, **{entry: broken})
+    for composite in COMPOSITES:
+        truth = ground_truth(scene, FONTS, [o for o in TARGETS if o not in ('backdrop','cover')], composite)
+        fine = ground_truth(scene[[0,2]], FONTS, ['masks','flow','visibility','boxes'], composite)
+        for name,o in fine.items(): assert torch.equal(truth[name][[0,2]], o)
+        if not math.isfinite(value): assert not truth['masks'][1].any() and not truth['boxes'][1].any() and not truth['visibility'][1].any()
+
+
+def test_no_access_outside_any_array():
+    "The loops as plain Python, where every access is checked"
+    code = textwrap.dedent('''
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import torch
+        torch.set_num_threads(1)
+        from test_truth import COMPOSITES, FONTS, INTERPOLATIONS, TARGETS, dataclasses, ground_truth, wild
+        small = dataclasses.replace(FONTS, images=FONTS.images[:6,:,10:18,10:15])
+        for seed,(canvas,scale) in enumerate([((7,5), 1.), ((5,40), 9.), ((12,3), .1), ((1,1), 2.), ((6,9), -1e300)]):
+            for whole in (False, True):
+                scene = wild(seed, 2, 3, 2, (8,5), canvas, whole, scale, 1., 6)
+                for c in COMPOSITES:
+                    for i in INTERPOLATIONS: ground_truth(scene, small, [o for o in TARGETS if o!='backdrop' and (o!='cover' or c=='over')], c, i)
+        print('done')''')
+    env = {**os.environ, 'NUMBA_DISABLE_JIT': '1', 'PYTHONWARNINGS': 'ignore'}
+    r = subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], capture_output=True, text=True, env=env)
+    assert r.stdout=='done\n', r.stderr
+
+
+def test_any_number_of_threads_gives_the_same(fonts):
+    ds,n = fonts(),torch.get_num_threads()
+    scene,names = ds.draw(indices=range(33)),['instance','layers','flow','visibility','boxes']
+    found = []
+    try:
+        for m in (1,2,5):
+            torch.set_num_threads(m)
+            found.append(ds.truth(scene, names))
+    finally: torch.set_num_threads(n)
+    for other in found[1:]:
+        for k in names: assert torch.equal(found[0][k], other[k])
+
+
+# ---- Datasets
+
+ALL = [o for o in TARGETS if o not in ('cover','backdrop')]
+
+
+def test_a_sample_is_a_pair(make):
+    ds = make(targets=ALL)
+    frames,target = ds[3]
+    assert isinstance(frames, tv_tensors.Video) and torch.equal(frames, make()[3]) and list(target)==ALL
+    batch,truth = ds.get_batch(indices=[3,5])
+    assert torch.equal(batch, make().get_batch(indices=[3,5]))
+    for name,o in target.items():
+        if name=='pose':
+            for k,v in o.items(): assert torch.equal(v, truth['pose'][k][0])
+        elif name=='caption': assert o==truth['caption'][0]
+        else: assert torch.equal(o.as_subclass(torch.Tensor), truth[name][0].flatten(0,1) if name in ('boxes','modal_boxes') else truth[name][0]), name
+    for name in ('boxes','modal_boxes'):
+        o = target[name]
+        assert isinstance(o, tv_tensors.BoundingBoxes) and o.canvas_size==(64,64) and o.format==tv_tensors.BoundingBoxFormat.XYXY and o.shape==(15,4)
+    for name in ('masks','modal_masks','instance','segmentation'): assert isinstance(target[name], tv_tensors.Mask)
+
+
+def test_boxes_come_with_the_frames_for_free(make):
+    "Drawn along with the frames, or on their own"
+    for composite in COMPOSITES:
+        ds = make(targets='boxes', composite=composite)
+        scene = ds.draw(indices=range(50))
+        assert torch.equal(ds.get_batch(indices=range(50))[1]['boxes'], ds.truth(scene)['boxes'])
+        assert torch.equal(ds.truth(scene)['boxes'], ds.truth(scene, ['boxes','masks'])['boxes'])
+
+
+def test_streams_of_pairs(fonts):
+    ds = fonts(targets=['labels','boxes','caption'])
+    frames,target = next(ds.batches(1, bs=4))
+    assert frames.shape==(4,5,1,64,64) and target['labels'].shape==(4,3) and target['boxes'].shape==(4,3,5,4) and len(target['caption'])==4
+    assert torch.equal(target['labels'], fonts(targets=['labels']).get_batch(4)[1]['labels'])
+
+
+@pytest.mark.parametrize('workers,method', [(0,None), (2,'fork'), (2,'spawn')])
+def test_loaders_collate_all_of_it(fonts, workers, method):
+    ds = fonts(targets=ALL, length=6)
+    batches = list(DataLoader(ds, batch_size=3, num_workers=workers, multiprocessing_context=method, timeout=120 if workers else 0))
+    expected = ds.truth(ds.draw(indices=range(6)))
+    for name in ALL:
+        if name=='caption': assert sum((list(o[1][name]) for o in batches), [])==expected[name]
+        elif name=='pose':
+            for k in expected[name]: assert torch.equal(torch.cat([o[1][name][k] for o in batches]), expected[name][k])
+        else: assert torch.equal(torch.cat([o[1][name] for o in batches]).view_as(expected[name]), expected[name]), name
+    assert torch.equal(torch.cat([o[0] for o in batches]), ds.render(ds.draw(indices=range(6))))
+
+
+def test_pickles_and_recipes(fonts):
+    ds = fonts(targets=['labels','flow'])
+    again = pickle.loads(pickle.dumps(ds))
+    assert again.targets==('labels','flow') and torch.equal(again[2][1]['flow'], ds[2][1]['flow'])
+    recipe = json.loads(json.dumps(ds.recipe))
+    assert 'targets' not in recipe and fonts().fingerprint==ds.fingerprint
+    frames,target = MovingMNIST.from_recipe(recipe, targets=['labels'])[2]
+    assert torch.equal(frames, ds[2][0]) and torch.equal(target['labels'], ds[2][1]['labels'])
+    assert "targets: labels, flow" in repr(ds)
+
+
+def test_one_frame_and_one_digit(fonts):
+    ds = fonts(num_frames=1, num_digits=1, targets=ALL)
+    frames,target = ds[0]
+    assert target['flow'].shape==(0,2,64,64) and not target['velocity'].any() and target['boxes'].shape==(1,4) and target['overlap'].shape==(1,1,1)
+    assert 'stays in place' in target['caption']
+    batch,truth = ds.get_batch(1)
+    assert truth['backward_flow_valid'].shape==(1,0,64,64)
+
+
+def test_frames_in_a_list(fonts):
+    ds = fonts(concat=False, targets=['boxes','masks'])
+    frames,target = ds[1]
+    assert len(frames)==5 and all(isinstance(o, tv_tensors.Image) for o in frames) and torch.equal(torch.stack(frames), fonts()[1])
+    assert target['masks'].shape==(3,5,64,64)
+
+
+def test_times_and_backgrounds(fonts):
+    ds = fonts(targets=['flow','bounces','backdrop'], motion='reflect', background=PICTURES, drift=(2,2))
+    scene = ds.draw(2, times=[0,.5,9])
+    truth = ds.truth(scene)
+    assert truth['flow'].shape==(2,2,2,64,64) and torch.equal(truth['bounces'], scene.bounces) and truth['backdrop'].shape==(2,3,3,64,64)
+
+
+def test_measured_statistics_of_long_sequences_with_walls(fonts):
+    assert fonts(motion='bounce', num_frames=40, normalize='measured').stats
+
+
+# ---- Torchvision's transforms
+
+def flipped(box, W): return torch.stack([W - box[...,2], box[...,1], W - box[...,0], box[...,3]], -1)
+
+
+@pytest.mark.parametrize('concat', [True, False])
+def test_flips_keep_frames_boxes_and_masks_together(fonts, concat):
+    names = ['boxes','masks','modal_masks','instance','segmentation']
+    plain,(frames,target) = fonts(concat=concat, targets=names)[4],fonts(concat=concat, targets=names, transform=v2.RandomHorizontalFlip(1))[4]
+    for a,b in zip(plain[0], frames): assert torch.equal(a.flip(-1), b)
+    for name in names[1:]: assert torch.equal(plain[1][name].flip(-1), target[name])
+    there = (plain[1]['boxes']!=0).any(-1)
+    assert torch.equal(target['boxes'][there].as_subclass(torch.Tensor), flipped(plain[1]['boxes'].as_subclass(torch.Tensor)[there], 64))
+    tight(target)
+
+
+def tight(target, slack=0):
+    "Each box is the one around its mask"
+    masks = target['masks'].as_subclass(torch.Tensor).flatten(0,1).bool()
+    there = masks.flatten(1).any(1)
+    boxes = target['boxes'].as_subclass(torch.Tensor)[there].float()
+    assert there.any() and ((ops.masks_to_boxes(masks[there]) + torch.tensor([0.,0,1,1])) - boxes).abs().max()<=slack
+
+
+@pytest.mark.parametrize('concat', [True, False])
+@pytest.mark.parametrize('name', ['crop','resize','larger','pad'])
+def test_crops_and_sizes_keep_frames_boxes_and_masks_together(fonts, name, concat):
+    tfm,slack,size = {'crop': (v2.RandomCrop((40,48)), 0, (40,48)), 'resize': (v2.Resize((128,128), interpolation=v2.InterpolationMode.NEAREST), 0, (128,128)), 'larger': (v2.Resize((96,80)), 1, (96,80)), 'pad': (v2.Pad(5), 0, (74,74))}[name]
+    torch.manual_seed(3)
+    for i in range(5):
+        frames,target = fonts(concat=concat, num_digits=1, composite='max', targets=['labels','boxes','masks','instance'], transform=tfm)[i]
+        x = torch.stack(list(frames))[:,0]
+        assert x.shape[1:]==size==target['boxes'].canvas_size==target['masks'].shape[2:]
+        if name!='larger': assert torch.equal(target['masks'][0].as_subclass(torch.Tensor).bool(), x>0) # One digit: its ink is what is lit
+        cut = target['boxes'].as_subclass(torch.Tensor)
+        alive = (cut[:,2]>cut[:,0]) & (cut[:,3]>cut[:,1])
+        if name!='crop': tight(target, slack)
+        else: # A box is cut where the canvas is, and need not be tight then
+            masks = target['masks'].as_subclass(torch.Tensor).flatten(0,1)
+            for m,box in zip(masks, cut.long().tolist()): assert m.sum()==m[box[1]:box[3],box[0]:box[2]].sum()
+            assert alive.any()
+
+
+# ---- What others make of it
+
+def test_coco_evaluation_of_the_boxes_against_themselves_is_perfect(fonts):
+    pytest.importorskip('pycocotools')
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    ds = fonts(targets=['labels','boxes','modal_boxes'])
+    found = ds.truth(ds.draw(indices=range(40)))
+    def annotations(name):
+        out = []
+        for b,k,t in (found[name][...,2]>0).nonzero().tolist():
+            x,y,right,bottom = found[name][b,k,t].tolist()
+            out.append(dict(id=len(out)+1, image_id=b*5+t+1, category_id=int(found['labels'][b,k])+1, bbox=[x, y, right-x, bottom-y], area=(right-x)*(bottom-y), iscrowd=0))
+        return out
+    def score(truth, guess):
+        coco = COCO()
+        coco.dataset = dict(images=[dict(id=i+1) for i in range(200)], categories=[dict(id=i+1, name=str(i)) for i in range(10)], annotations=annotations(truth), info={})
+        coco.createIndex()
+        e = COCOeval(coco, coco.loadRes([dict(o, score=1.) for o in annotations(guess)]), 'bbox')
+        e.evaluate(); e.accumulate(); e.summarize()
+        return e.stats
+    stats = score('boxes','boxes')
+    assert stats[0]==pytest.approx(1, abs=1e-9) and stats[8]==pytest.approx(1, abs=1e-9)
+    assert score('boxes','modal_boxes')[0]<1 # What others hide makes a difference
+
+
+# ---- Sentences
+
+def by_hand(translate, digit, angle=0., scale=1., hits=(), T=5):
+    zero = torch.zeros(1,1,T, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, T, dtype=torch.float64)
+    walls = torch.zeros(1,1,T, dtype=torch.uint8)
+    for t,wall in hits: walls[0,0,t] = wall
+    return Scene(digit=torch.tensor([[digit]]), angle=zero + angle*ramp, translate=(torch.tensor(translate, dtype=torch.float64)*ramp[:,None])[None,None], scale=1 + zero + (scale-1)*ramp, shear=torch.zeros(1,1,T,2), gain=zero+1,
+                 digit_size=(28,28), canvas_size=(64,64), bounces=walls)
+
+
+SENTENCES = [
+    (dict(translate=[9,0]), 'goes right'), (dict(translate=[0,9]), 'goes down'), (dict(translate=[-9,0]), 'goes left'), (dict(translate=[0,-9]), 'goes up'), (dict(translate=[9,-9]), 'goes up and right'), (dict(translate=[.5,.5]), 'stays in place'),
+    (dict(translate=[9,9], angle=40), 'goes down and right, turning clockwise'), (dict(translate=[9,9], angle=-40), 'goes down and right, turning anticlockwise'), (dict(translate=[-9,9], scale=2), 'goes down and left, growing'),
+    (dict(translate=[0,0], scale=.5, angle=90), 'stays in place, turning clockwise and shrinking'), (dict(translate=[9,1], hits=[(2,1)]), 'goes right, bouncing once off the left wall'),
+    (dict(translate=[9,1], angle=20, hits=[(1,2),(3,8)]), 'goes right, turning clockwise and bouncing twice off the right and bottom walls'), (dict(translate=[9,1], hits=[(1,5),(2,2),(4,1)]), 'goes right, bouncing 4 times off the left, right and top walls'),
+]
+
+
+@pytest.mark.parametrize('kw,expected', SENTENCES, ids=[o[1] for o in SENTENCES])
+def test_sentences(kw, expected):
+    digit = int((FONTS.labels==8).nonzero()[0])
+    assert caption(by_hand(digit=digit, **kw), FONTS)==[f'An 8 {expected}.']
+
+
+def test_sentences_about_other_things():
+    scene = by_hand([9,0], 0)
+    assert caption(scene, dataclasses.replace(FONTS, labels=None))==['A digit goes right.']
+    assert caption(scene, dataclasses.replace(FONTS, name='fashion', labels=torch.full((len(FONTS),), 3)))==['An object of class 3 goes right.']
+    assert caption(dataclasses.replace(scene, digit=torch.tensor([[-1]])), FONTS)==['There are no digits.']
+    two = caption(wild(0, 50, 2), FONTS)
+    assert any('; a' in o for o in two) and all(o[0].isupper() and o.endswith('.') and o.count('.')==1 for o in two)
+
+
+# ---- Errors
+
+BAD = [
+    ('boxs', ValueError, "targets='boxs'; expected one of 'labels'.*Did you mean 'boxes'"), (['labels','visiblity'], ValueError, "'visiblity'.*Did you mean 'visibility'"), (['labels','labels'], ValueError, 'names something twice'), (5, TypeError, 'targets=5; expected a list of names'),
+    ([5], TypeError, 'targets=5; expected one of'), ({'labels':1}, TypeError, 'expected a list of names'), (['cover'], ValueError, "expected composite='over', or no 'cover'"), ('backdrop', ValueError, "expected background=…, or no 'backdrop'"), (None, TypeError, 'targets=None'),
+]
+
+
+@pytest.mark.parametrize('targets,error,message', BAD, ids=str)
+def test_targets_are_refused_when_the_dataset_is_made(targets, error, message):
+    with pytest.raises(error, match=message): MovingMNIST(digits='fonts', normalize=False, targets=targets)
+
+
+@pytest.mark.parametrize('name', ['labels','segmentation'])
+def test_images_without_labels(name):
+    with pytest.raises(ValueError, match='expected a pair'): MovingMNIST(digits=FONTS.images, normalize=False, targets=name)
+    ds = MovingMNIST(digits=FONTS.images, normalize=False, targets=['instance','caption'])
+    assert ds[0][1]['caption'].startswith('A digit')
+    with pytest.raises(ValueError, match='expected a pair'): ds.truth(ds.draw(2), [name])
+
+
+def test_scenes_that_do_not_fit(fonts):
+    ds = fonts()
+    with pytest.raises(TypeError, match='scene is a int; expected a Scene'): ds.truth(5, ['labels'])
+    with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ds.truth(wild(0, digit=(9,9)), ['boxes'])
+    for name in ('instance','boxes'):
+        with pytest.raises(ValueError, match='the dataset has none'): ds.truth(fonts(background=PICTURES).draw(2), [name])
+    with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ground_truth(wild(0, digit=(9,9)), FONTS, ['boxes'])
+    for name in ('masks','boxes','labels'):
+        with pytest.raises(IndexError): ground_truth(wild(0, M=5000), FONTS, [name])
+    with pytest.raises(ValueError, match='pictures=None'): ground_truth(fonts(background=PICTURES).draw(2), FONTS, ['instance'])
+
+
+def test_empty_targets_are_no_targets(fonts):
+    assert isinstance(fonts(targets=[])[0], torch.Tensor) and fonts(targets='labels').targets==('labels',)
+    ds = fonts()
+    assert ds.truth(ds.draw(2))=={} and set(ds.truth(ds.draw(2), 'labels'))=={'labels'}
+
+
+# ---- Pictures
+
+def test_pictures_of_all_kinds(fonts):
+    for kw in (dict(targets=ALL), dict(targets=['boxes']), dict(targets=['flow']), dict(targets=['instance'], num_frames=1), dict(targets=['masks'], concat=False), dict(targets=['labels','modal_boxes'], normalize=True), dict(targets=['backward_flow','caption'], color='random', num_digits=12)):
+        frames,target = fonts(**kw)[0]
+        before = frames.clone() if kw.get('concat', True) else None
+        axs = show_truth(frames, target)
+        axs[0,0].figure.canvas.draw()
+        assert axs.shape==(1 + ('flow' in target) + ('backward_flow' in target), kw.get('num_frames', 5))
+        if before is not None: assert torch.equal(frames, before)
+        plt.close('all')
+    batch,truth = fonts(targets=['boxes','modal_masks']).get_batch(3)
+    show_truth(batch[1], as_sample(truth, 1, (64,64)))
+    plt.close('all')
+
+
+def test_pictures_show_boxes_where_they_are(fonts):
+    frames,target = fonts(num_digits=1, targets=['boxes'])[0]
+    axs = show_truth(frames, target)
+    for t in range(5):
+        box, = axs[0,t].patches
+        x,y,right,bottom = target['boxes'][t].tolist()
+        assert (box.get_x(), box.get_y(), box.get_width(), box.get_height())==(x-.5, y-.5, right-x, bottom-y)
+        assert len(axs[0,t].lines[0].get_xdata())==t+1
+    plt.close('all')
+    assert labels(fonts().draw(1), FONTS).shape==(1,3)
