@@ -588,6 +588,18 @@ def test_pictures_of_all_kinds(fonts):
     plt.close('all')
 
 
+def test_pictures_refuse_what_is_not_one_sequence(fonts):
+    frames,target = fonts(targets=ALL)[0]
+    batch,truth = fonts(targets=ALL).get_batch(2)
+    for name in ('boxes','modal_boxes','masks','modal_masks','instance','flow','backward_flow','labels'):
+        with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .* expected that of one sequence of 5 frames"): show_truth(batch[0], {name: truth[name]})
+        if name!='labels':
+            with pytest.raises(ValueError, match='expected that of one sequence of 3 frames'): show_truth(frames[:3], {name: target[name][:14] if name in ('boxes','modal_boxes') else target[name]})
+    with pytest.raises(ValueError, match=r'frames has shape \(2, 5, 1, 64, 64\)'): show_truth(batch, truth)
+    with pytest.raises(TypeError, match='expected a dict of ground truth'): show_truth(frames, None)
+    plt.close('all')
+
+
 def test_pictures_show_boxes_where_they_are(fonts):
     frames,target = fonts(num_digits=1, targets=['boxes'])[0]
     axs = show_truth(frames, target)

@@ -232,7 +232,7 @@ TARGETS = {
     'velocity': Target('(B,K,T,2)', 'float32', 'pixels from this frame to the next, x and y; the last frame repeats the one before', velocity),
     'bounces': Target('(B,K,T)', 'uint8', 'walls hit since the frame before: 1 left, 2 right, 4 top, 8 bottom, or a sum of these', lambda scene, digits: scene.bounces),
     'depth': Target('(B,K)', 'int64', '0: nearest to the viewer; -1: empty slot', depth),
-    'boxes': Target('(B,K,T,4)', 'float32', "box around the digit's ink, pixel edges (x, y, x, y), cut off at the canvas; zeros: no ink there"),
+    'boxes': Target('(B,K,T,4)', 'float32', "box around the digit's ink, pixel edges (x, y, x, y), cut off at the canvas; zeros, with no width and height: no ink there"),
     'modal_boxes': Target('(B,K,T,4)', 'float32', 'the same around what is seen of it'),
     'masks': Target('(B,K,T,H,W)', 'bool', "the digit's ink"),
     'modal_masks': Target('(B,K,T,H,W)', 'bool', 'what is seen of it'),
@@ -341,6 +341,17 @@ def _arrows(ax, flow, valid):
     there = (u!=0) | (v!=0) if valid is None else ((u!=0) | (v!=0)) & valid[y,x]
     ax.quiver(*(o[there] for o in (x,y,u,v)), angles='xy', scale_units='xy', scale=1, width=.008)
 
+_SHOWN = {'boxes':2, 'modal_boxes':2, 'masks':4, 'modal_masks':4, 'instance':3, 'flow':4, 'backward_flow':4, 'labels':1} # Dimensions, for one sequence
+
+def _check_shown(target, T):
+    "Refuse the ground truth of a batch, or of another number of frames"
+    if not isinstance(target, dict): raise TypeError(f"target={target!r}; expected a dict of ground truth, such as ds[i][1]")
+    sizes = {**dict.fromkeys(('masks','modal_masks'), (1,T)), 'instance': (0,T), **dict.fromkeys(('flow','backward_flow'), (0,T-1))}
+    for name in [o for o in _SHOWN if o in target]:
+        shape,(axis,n) = tuple(target[name].shape),sizes.get(name, (0,None))
+        if len(shape)!=_SHOWN[name] or n is not None and shape[axis]!=n or name in _BOXES and shape[0]%T:
+            raise ValueError(f"target[{name!r}] has shape {shape}; expected that of one sequence of {T} frames, such as ds[i] or `as_sample` returns")
+
 def show_truth(
     frames,       # One sequence, `(T,C,H,W)` or a list of T images, any range
     target:dict,  # What comes with it from `ds[i]`, or from `as_sample`; of its boxes, masks, flow, labels and caption those are shown that it has
@@ -348,10 +359,11 @@ def show_truth(
 ):                # Array `(rows, T)` of axes
     "Frames with boxes, trails and masks over them, and rows of flow"
     import matplotlib.pyplot as plt
-    if not isinstance(target, dict): raise TypeError(f"target={target!r}; expected a dict of ground truth, such as ds[i][1]")
     if getattr(frames, 'ndim', 4)!=4: raise ValueError(f"frames has shape {tuple(frames.shape)}; expected one sequence, (T,C,H,W)")
-    pixels,flows = to_unit(flatten_images(frames)), [o for o in ('flow','backward_flow') if o in target]
+    pixels = to_unit(flatten_images(frames))
     T = len(pixels)
+    _check_shown(target, T)
+    flows = [o for o in ('flow','backward_flow') if o in target]
     K = next((len(target[o])//(T if o in _BOXES else 1) for o in (*_BOXES,'modal_masks','masks','labels') if o in target), int(target['instance'].max()) if 'instance' in target else 0)
     names = [str(int(o)) for o in target['labels']] if 'labels' in target else None
     axs = plt.subplots(1+len(flows), T, figsize=figsize or (1.7*T, 1.7*(1+len(flows)) + .4*('caption' in target)), squeeze=False, layout='constrained')[1]
