@@ -224,7 +224,8 @@ def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, sta
     arrays = [o.contiguous().numpy() for o in (digits, index, matrix.double(), gain.double())]
     if backdrop is not None: backdrop = tuple(o.contiguous().numpy() for o in (backdrop[0], backdrop[1], backdrop[2].double()))
     reach = None if boxes is None else boxes.numpy()
-    in_parts(B, lambda start,stop: kernel.paint(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), reach, start, stop))
+    n = kernel.room(*index.shape[1:], *digits.shape[1:], C, *size)
+    in_parts(B, lambda start,stop: kernel.paint(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), reach, room_for((n,), np.float32).numpy(), start, stop))
     return frames
 
 # %% ../nbs/02_render.ipynb #092ea0a4

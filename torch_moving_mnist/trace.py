@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from .kernel import _f32, _inline, _jit, draw, draw_backdrop, invert, locate, mean_of_four, pack_digits, stretches, words_shape
-from .lanes import LANES, bits_above, most, ones, spread, take, times
+from .kernel import SPOTS, _f32, _inline, _jit, draw, draw_backdrop, find_boxes, ink_in, invert, locate, pack_digits, sample, spot, spots_for, stretches, widest, words_shape
+from .lanes import LANES, bits_above, ones, spread
 from .render import ENDLESS, INK, LARGEST
 
 # %% ../nbs/02d_trace.ipynb #dce89ec4
@@ -26,8 +26,8 @@ def extent(inverse, box):
 
 # %% ../nbs/02d_trace.ipynb #318c5108
 @_jit
-def count_ink(words, mask, stride, inverse, box, gain, over, nearest):
-    "Pixels of ink of a digit, on the canvas and outside it; `words` `(C,…)`, `mask` `(1,…)`, `gain` `(C',)`"
+def count_ink(words, planes, stride, inverse, box, gain, mode, nearest, spots):
+    "Pixels of ink of a digit, on the canvas and outside it; arguments as for `draw`"
     x0,x1,y0,y1 = extent(inverse, box)
     if not (x1-x0<ENDLESS and y1-y0<ENDLESS): return 2**62
     step = max(math.ceil((x1-x0)/LARGEST), math.ceil((y1-y0)/LARGEST), 1)
@@ -35,19 +35,18 @@ def count_ink(words, mask, stride, inverse, box, gain, over, nearest):
     left,top = np.floor(x0/step)*step, np.floor(y0/step)*step
     a,b,s,c,d,t = a*step, b*step, s + a*left + b*top, c*step, d*step, t + c*left + d*top
     H,W = int((y1-top)/step) + 1, int((x1-left)/step) + 1
-    begin,count = np.zeros(H, np.int32),np.zeros(H, np.int32)
+    begin,count = np.zeros(H+LANES, np.int32),np.zeros(H+LANES, np.int32)
     first,last = stretches((a,b,s,c,d,t), box, H, W, begin, count)
-    n = 0
-    for y in range(first, last):
-        for j in range(count[y]):
-            x = begin[y] + j*LANES
-            at,fx,fy = locate(_f32(b*y + s + a*x), _f32(d*y + t + c*x), _f32(a), _f32(c), box, nearest, stride)
-            ink = times(mean_of_four(take(mask[0], at), fx, fy), spread(_f32(1/255))) if over else spread(_f32(0))
-            for ch in range(len(gain)):
-                if ch<len(words): ink = most(ink, times(mean_of_four(take(words[ch], at), fx, fy), spread(gain[ch])))
-                else: ink = most(ink, times(mean_of_four(take(words[len(words)-1], at), fx, fy), spread(gain[ch])))
-            n += ones(bits_above(ink, spread(_f32(INK))))
-    return n*step*step
+    across,total = widest(count[first:last]),0
+    down = max(SPOTS//max(across, 1), 1)
+    for y in range(first, last, down):
+        for j in range(0, across, SPOTS):
+            n = spot(begin[y:min(y+down, last)], count[y:min(y+down, last)], y, j, min(j+SPOTS, across), spots)
+            if n==0: continue
+            locate((a,b,s,c,d,t), box, nearest, stride, n, spots)
+            for p in range(planes + (mode==2)): sample(words[p], nearest, n, spots, p)
+            for i in range(n): total += ones(bits_above(ink_in(spots, i, planes, gain, mode), spread(_f32(INK))))
+    return total*step*step
 
 # %% ../nbs/02d_trace.ipynb #5d061b8a
 @_inline
@@ -84,18 +83,17 @@ def compete(k, layers, hides, back, rows, begin, count, mode, length, mask, thro
 
 # %% ../nbs/02d_trace.ipynb #0202f8e2
 @_jit
-def flow_between(m0, m1, drift0, drift1, owner0, owner1, flow, valid):
-    "Flow `(2,H,W)` from one frame to another, and whether the point is seen there; matrices `(K,3,3)`, `owner` `(H,W)`, 0 or slot+1"
-    H,W = owner0.shape
-    K = len(m0)
-    moves = np.zeros((K+1,6))
-    moves[0,2],moves[0,5] = drift0[0]-drift1[0],drift0[1]-drift1[1]
+def flow_between(matrix, drift, owner, sequence, here, there, flow, valid):
+    "Flow `(2,H,W)` of a sequence from frame `here` to frame `there`, and whether the point is seen there; `matrix` `(B,K,T,3,3)`, `drift` `(T,2)`, `owner` `(T,H,W)`, 0 or slot+1"
+    (_,H,W),K = owner.shape,matrix.shape[1]
+    owner0,owner1,moves = owner[here],owner[there],np.zeros((K+1,6))
+    moves[0,2],moves[0,5] = drift[here,0]-drift[there,0],drift[here,1]-drift[there,1]
     for k in range(K):
-        (a,b,s,c,d,t),good = invert(m0[k])
+        (a,b,s,c,d,t),good = invert(matrix, sequence, k, here)
         if not good: continue
         for r in range(2):
-            p,q = m1[k,r,0],m1[k,r,1]
-            moves[k+1,3*r],moves[k+1,3*r+1],moves[k+1,3*r+2] = p*a + q*c - (r==0), p*b + q*d - (r==1), p*s + q*t + m1[k,r,2]
+            p,q = matrix[sequence,k,there,r,0],matrix[sequence,k,there,r,1]
+            moves[k+1,3*r],moves[k+1,3*r+1],moves[k+1,3*r+2] = p*a + q*c - (r==0), p*b + q*d - (r==1), p*s + q*t + matrix[sequence,k,there,r,2]
     still = moves[0,2]==0 and moves[0,5]==0
     for y in range(H):
         for x in range(W):
@@ -145,11 +143,12 @@ def trace(
     alone,hides,back = np.zeros((K,C,H*length), np.float32),np.zeros((K,1,H*length), np.float32),np.zeros((C,H*length), np.float32)
     line,g,one,drift = np.zeros(W+1, np.float32),np.zeros(C, np.float32),np.full(1, _f32(1/255)),np.zeros((T,2))
     boxes,rows = np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
-    begin,count = np.zeros((K,H), np.int32),np.zeros((K,H), np.int32)
+    begin,count,spots = np.zeros((K,H+LANES), np.int32),np.zeros((K,H+LANES), np.int32),spots_for(planes)
     through,best = np.ones((H,W), np.float32),np.zeros((H,W), np.float32)
     owner,ink = np.zeros((T,H,W), np.int16),np.zeros((K,H,W), np.uint8)
     for b in range(start, stop):
-        pack_digits(images, index[b], mode, words, boxes)
+        find_boxes(images, index[b], boxes)
+        pack_digits(images, index[b], mode, boxes, words)
         if over: mask_words[:,0] = flat[:,planes]
         if backdrop is not None:
             for t in range(T):
@@ -163,14 +162,14 @@ def trace(
             for k in range(K-1, -1, -1):
                 box = boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]
                 for c in range(C): g[c] = gain[b,k,t,c]
-                rows[k] = draw(flat[k], stride, matrix[b,k,t], box, g, 1, nearest, alone[k], length, begin[k], count[k], None)
-                if over: draw(mask_words[k], stride, matrix[b,k,t], box, one, 1, nearest, hides[k], length, begin[k], count[k], None)
+                inverse,good = invert(matrix, b, k, t)
+                rows[k] = draw(flat[k], planes, stride, inverse, good, box, g, 1, nearest, alone[k], length, begin[k], count[k], spots, None)
+                if over: draw(mask_words[k], 1, stride, inverse, good, box, one, 1, nearest, hides[k], length, begin[k], count[k], spots, None)
                 n = compete(k, alone[k], hides[k], back, rows[k], begin[k], count[k], mode, length, ink[k], through, best, owner[t])
                 if len(seen):
-                    inverse,good = invert(matrix[b,k,t])
                     if box[1]>=0 and good:
                         x0,x1,y0,y1 = extent(inverse, box)
-                        if not (x0>=0 and y0>=0 and x1<=W-1 and y1<=H-1): n = max(n, count_ink(flat[k,:planes], mask_words[k], stride, inverse, box, g, over, nearest))
+                        if not (x0>=0 and y0>=0 and x1<=W-1 and y1<=H-1): n = max(n, count_ink(flat[k], planes, stride, inverse, box, g, mode, nearest, spots))
                     seen[b,k,t,0],seen[b,k,t,1] = 0,n
             if len(instance): instance[b,t] = owner[t]
             if len(classes): classes[b,t] = 0
@@ -210,5 +209,5 @@ def trace(
                     ink[k,y] = 0
                     if over: hides[k,0,y*length:(y+1)*length] = 0
         for t in range(T-1):
-            if len(flow): flow_between(matrix[b,:,t], matrix[b,:,t+1], drift[t], drift[t+1], owner[t], owner[t+1], flow[b,t], valid[b,t])
-            if len(back_flow): flow_between(matrix[b,:,t+1], matrix[b,:,t], drift[t+1], drift[t], owner[t+1], owner[t], back_flow[b,t], back_valid[b,t])
+            if len(flow): flow_between(matrix, drift, owner, b, t, t+1, flow[b,t], valid[b,t])
+            if len(back_flow): flow_between(matrix, drift, owner, b, t+1, t, back_flow[b,t], back_valid[b,t])
