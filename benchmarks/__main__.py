@@ -180,12 +180,15 @@ def measure(source):
     batch,scene = ds.get_batch(128),ds.draw(128)
     images = ds.digits.images
     yield 'get_batch(128) ÷ clone of the batch', quartiles(ratio(lambda: ds.get_batch(128), batch.clone)), 'at most 3'
+    yield '… get_batch(128), milliseconds', quartiles(milliseconds(lambda: ds.get_batch(128), 101)), ''
+    yield '… clone of the batch, milliseconds', quartiles(milliseconds(batch.clone, 101)), ''
     yield '… every call right after a clone, whose idle threads still spin', quartiles(ratio(lambda: ds.get_batch(128), batch.clone, calls=1)), ''
     yield '… of which: draw', quartiles(ratio(lambda: ds.draw(128), batch.clone)), ''
     yield '… of which: matrix', quartiles(ratio(lambda: scene.matrix, batch.clone)), ''
     some = scene[:4]
     yield 'loop over torchvision\'s affine ÷ render, 4 sequences', quartiles(ratio(lambda: torchvision_loop(images, some), lambda: ds.render(some), 5, 1, 1)), ''
     yield 'the same for 128 sequences, the loop scaled up from 4 ÷ get_batch(128)', quartiles([32*seconds(lambda: torchvision_loop(images, some))/(seconds(lambda: ds.get_batch(128), 10)/10) for _ in range(7)]), 'at least 500'
+    yield '… ÷ clone of the batch: what a way that takes no longer than a copy would reach', quartiles([32*seconds(lambda: torchvision_loop(images, some))/(seconds(batch.clone, 10)/10) for _ in range(7)]), ''
     args = images, scene.digit, scene.matrix, (64,64), scene.gain
     yield 'full-canvas grid_sample (the reference) ÷ render, 128 sequences', quartiles(ratio(lambda: render_reference(*args), lambda: render(*args), 7, 1, 1)), ''
     yield 'kornia\'s warp_affine, batched ÷ render, 128 sequences', quartiles(ratio(lambda: kornia_render(images, scene), lambda: render(*args), 7, 1, 1)), ''

@@ -22,11 +22,13 @@ def linear_part(
 
 def _entries(lib, angle, scale, shear, stretch=None):
     "The same row by row, for torch's tensors or numpy's arrays"
-    a,p,q = lib.deg2rad(angle), lib.deg2rad(shear[...,0]), lib.deg2rad(shear[...,1])
-    up,down,t = lib.cos(a), lib.sin(a), lib.tan(p)
+    h,t,q = lib.tan(lib.deg2rad(angle/2)), lib.tan(lib.deg2rad(shear[...,0])), shear[...,1]
+    up,down = (1 - h*h)/(1 + h*h), 2*h/(1 + h*h)
     c,s = up,down
     # What changes nothing is left out, except on a device that would have to be asked
-    if lib is torch or q.any(): c,s = lib.cos(a-q)/lib.cos(q), lib.sin(a-q)/lib.cos(q)
+    if lib is torch or q.any():
+        z = lib.tan(lib.deg2rad(q))
+        c,s = up + down*z, down - up*z
     if stretch is not None and (lib is torch or (stretch!=1).any()): c,s,down,up = c*stretch, s*stretch, down/stretch, up/stretch
     return c*scale, (-c*t - down)*scale, s*scale, (-s*t + up)*scale
 

@@ -126,7 +126,7 @@ class MovingMNIST(Dataset):
         download=True,               # Download MNIST where `path` does not hold it
     ):
         self.motion = motion
-        model,params = check_motion(motion, affine_params, motion_params)
+        model,params = self._model = check_motion(motion, affine_params, motion_params)
         self.affine_params,self.motion_params = (params if model.takes==o else None for o in ('affine_params','motion_params'))
         self.num_digits = _check_num_digits(num_digits)
         self.num_frames = check_count('num_frames', num_frames, 1, 2**20)
@@ -265,8 +265,8 @@ def _draw(self:MovingMNIST, seed, index, measure=False, times=None, num_frames=N
     ink,T = None if self.ink is None else self.ink.to(index.device), num_frames or self.num_frames
     pictures = None if self.pictures is None else (len(self.pictures), *self.pictures.shape[-2:])
     def draw(part, attempt=0, times=None):
-        return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=self.motion, params=self.affine_params,
-                          split=split + len(SPLITS)*measure, device=index.device, motion_params=self.motion_params, times=times, ink=ink, attempt=attempt, color=self.color, pictures=pictures, drift=self.drift)
+        return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=self._model,
+                          split=split + len(SPLITS)*measure, device=index.device, times=times, ink=ink, attempt=attempt, color=self.color, pictures=pictures, drift=self.drift)
     def attempts(part): return 0 if self.where is None else first_accepted(self.where, draw, part, n)
     n = max(1, _PART//(max(self.num_digits)*max(T, 0 if times is None else len(times)))) if index.device.type=='cpu' or self.where else len(index)
     return join([draw(part, attempts(part), times) for part in index.split(n)]).to(self.device)

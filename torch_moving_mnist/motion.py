@@ -278,6 +278,7 @@ class Motion:
     check:callable            # From parameters given to parameters in force
     any_time:bool=True        # Whether frames are known at any time
     takes:str='motion_params' # Which argument holds its parameters
+    own:str=None              # Name of a function that is not of this library, whose poses need a look
 
 # %% ../nbs/03b_motion.ipynb #e72161db
 _share,_whole = functools.partial(_number, least=0, most=1), functools.partial(check_count, least=1, most=1000)
@@ -299,7 +300,7 @@ def check_motion(
     motion_params=None, # Parameters of any other model
 )->tuple:               # The `Motion`, and all of its parameters as a dict
     "Find the model, fill in its parameters, and refuse what makes no sense"
-    if callable(motion): found = Motion(motion, functools.partial(_as_dict, 'motion_params'))
+    if callable(motion): found = Motion(motion, functools.partial(_as_dict, 'motion_params'), own=getattr(motion, '__name__', repr(motion)))
     else: found = MOTIONS[check_choice('motion', motion, MOTIONS)]
     if affine_params is _UNSET: affine_params = None
     given = dict(affine_params=affine_params, motion_params=motion_params)
@@ -374,7 +375,7 @@ def draw_scene(
     num_images:int,       # How many digit images there are to choose from
     digit_size:tuple,     # (height, width) of a digit image, pixels
     canvas_size:tuple,    # (height, width) of the canvas, pixels
-    motion='affine',      # Name of a motion model, or a function
+    motion='affine',      # Name of a motion model, or a function, or what `check_motion` has returned
     params=None,          # Ranges for 'affine' and 'velocity'; None: the model's defaults
     split:int=0,          # Number of the split: each has randomness of its own
     device='cpu',         # Where to draw
@@ -387,9 +388,9 @@ def draw_scene(
     drift=(0,0),          # Range of the backgrounds' speeds, pixels a frame
 )->Scene:                 # Floats are float64
     "Draw the sequences `index`: each is a function of (seed, split, its own index) and of the settings, nothing else"
-    model,params = check_motion(motion, params, motion_params)
+    model,params = motion if isinstance(motion, tuple) else check_motion(motion, params, motion_params)
     if times is not None and not model.any_time:
-        raise ValueError(f"times={times!r} with motion={motion!r}, which goes frame by frame; expected None, or one of {', '.join(repr(k) for k,o in MOTIONS.items() if o.any_time)}")
+        raise ValueError(f"times={times!r} with motion={model.draw.__name__!r}, which goes frame by frame; expected None, or one of {', '.join(repr(k) for k,o in MOTIONS.items() if o.any_time)}")
     seed = check_count('seed', seed, 0, 2**64-1)
     index = torch.as_tensor(index, dtype=torch.int64, device=device)
     def rng(i): return Philox(seed, index, stream=2*split + i + 64*attempt)
@@ -400,7 +401,7 @@ def draw_scene(
     boxes = constant((0, digit_size[0]-1, 0, digit_size[1]-1), torch.int64, index.device).expand(*digit.shape, 4) if ink is None else ink[digit.clamp(min=0)]
     pose = model.draw(rng(1), K, times, num_frames=num_frames, canvas_size=tuple(canvas_size), digit_size=tuple(digit_size), ink=boxes, **params)
     bkt = (*digit.shape, len(times))
-    if callable(motion): pose = _check_pose(getattr(motion, '__name__', repr(motion)), pose, bkt, times)
+    if model.own: pose = _check_pose(model.own, pose, bkt, times)
     rest = {k: times.new_full((*bkt,2) if k=='shear' else bkt, o) for k,o in _NEUTRAL.items() if k not in pose}
     if color is not None: rest['color'] = draw_color(rng(32), K, color)
     if pictures is not None: rest.update(draw_background(rng(33), times, pictures, canvas_size, drift))

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .kernel import SPOTS, _f32, _inline, _jit, draw, draw_backdrop, find_boxes, ink_in, invert, locate, pack_digits, sample, spot, spots_for, stretches, widest, words_shape
+from .kernel import SPOTS, _float, _inline, _jit, draw, draw_backdrop, find_boxes, ink_in, invert, locate, pack_digits, sample, spot, spots_for, stretches, widest, words_shape
 from .lanes import LANES, bits_above, ones, spread
 from .render import ENDLESS, INK, LARGEST
 
@@ -45,12 +45,12 @@ def count_ink(words, planes, stride, inverse, box, gain, mode, nearest, spots):
             if n==0: continue
             locate((a,b,s,c,d,t), box, nearest, stride, n, spots)
             for p in range(planes + (mode==2)): sample(words[p], nearest, n, spots, p)
-            for i in range(n): total += ones(bits_above(ink_in(spots, i, planes, gain, mode), spread(_f32(INK))))
+            for i in range(n): total += ones(bits_above(ink_in(spots, i, planes, gain, mode), spread(_float(INK))))
     return total*step*step
 
 # %% ../nbs/02d_trace.ipynb #5d061b8a
 @_inline
-def level(x): return np.rint(min(max(x, _f32(0)), _f32(255)))
+def level(x): return np.rint(min(max(x, _float(0)), _float(255)))
 
 @_inline
 def changes(layers, back, i, mode):
@@ -141,7 +141,7 @@ def trace(
     flat,mask_words = words.reshape(K, planes+1, rows_packed*stride),np.zeros((K,1,rows_packed*stride), np.int32)
     length,over = W + LANES,mode==2
     alone,hides,back = np.zeros((K,C,H*length), np.float32),np.zeros((K,1,H*length), np.float32),np.zeros((C,H*length), np.float32)
-    line,g,one,drift = np.zeros(W+1, np.float32),np.zeros(C, np.float32),np.full(1, _f32(1/255)),np.zeros((T,2))
+    line,g,one,drift = np.zeros(W+1, np.float32),np.zeros(C, np.float32),np.full(1, _float(1/255)),np.zeros((T,2))
     boxes,rows = np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
     begin,count,spots = np.zeros((K,H+LANES), np.int32),np.zeros((K,H+LANES), np.int32),spots_for(planes)
     through,best = np.ones((H,W), np.float32),np.zeros((H,W), np.float32)

@@ -149,7 +149,9 @@ def to(self:Scene,
     device,    # Where to; `'mps'` has no float64, so floats become float32 there
 )->Scene:
     "The Scene on another device"
-    mps = torch.device(device).type=='mps'
+    device = torch.device(device)
+    mps = device.type=='mps'
+    if self.digit.device==device and not mps: return self
     return _map(self, lambda o: o.to(device, torch.float32 if mps and o.is_floating_point() else o.dtype))
 
 # %% ../nbs/03_trajectory.ipynb #60323ece
