@@ -27,7 +27,7 @@ from .presets import PRESETS
 from .render import COMPOSITES, INTERPOLATIONS, render
 from .store import checksum, digest
 from .trajectory import Scene, join
-from .truth import as_sample, check_targets, ground_truth
+from .truth import as_sample, check_targets, find_truth, ground_truth
 from .utils import check_choice, check_count, check_flag
 
 # %% ../nbs/05_data.ipynb #eb268901
@@ -313,7 +313,7 @@ def _with_truth(self:MovingMNIST, scene, stats=None):
     "Frames, and their target"
     boxes = torch.empty(*scene.angle.shape, 4, device=self.device) if 'boxes' in self.targets else None
     frames = self._render(scene, stats, boxes)
-    return frames, ground_truth(scene, self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
+    return frames, find_truth(scene.to(self.device), self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch

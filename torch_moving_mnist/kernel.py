@@ -6,8 +6,8 @@
 __all__ = ['BORDER', 'SPOTS', 'Spots', 'MODES', 'Room', 'ink_box', 'words_shape', 'pack', 'stretches', 'spots_for', 'widest',
            'spot', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'mended', 'shares', 'normal',
            'level_of', 'finish', 'finish_row', 'normalised', 'finish_narrow', 'invert', 'is_shift', 'shifted', 'copy',
-           'ink_in', 'grow', 'draw', 'all_whole', 'copy_bytes', 'pack_digit', 'draw_backdrop', 'find_boxes',
-           'pack_digits', 'widen', 'blank', 'finish_frame', 'room', 'cut', 'furnish', 'paint']
+           'grow', 'draw', 'all_whole', 'copy_bytes', 'pack_digit', 'draw_backdrop', 'find_boxes', 'pack_digits',
+           'widen', 'blank', 'finish_frame', 'room', 'cut', 'furnish', 'paint']
 
 # %% ../nbs/02b_kernel.ipynb #1ff816ac
 from collections import namedtuple
@@ -176,12 +176,15 @@ MODES = {'max': 0, 'sum': 1, 'over': 2}
 def opacity(spots, i, planes): return times(load(spots.values, (planes*SPOTS + i)*LANES), spread(_float(1/255)))
 
 @_inline
-def lay(canvas, length, n, spots, c, planes, gain, mode):
-    "`n` vectors of a digit with `planes` channels onto channel `c` of the canvas"
-    brightness = spread(gain[c])
+def lay(canvas, length, n, spots, c, planes, gain, mode, wanted):
+    "`n` vectors of a digit with `planes` channels onto channel `c` of the canvas, and their ink added to that of channels before, unless `wanted` is None"
+    brightness,ink = spread(gain[c]),spread(_float(INK))
     for i in range(n):
         at,level = spots.y[i]*length + spots.x[i], times(load(spots.values, (min(c, planes-1)*SPOTS + i)*LANES), brightness)
         below = load(canvas[c], at)
+        if wanted is not None:
+            before = 0 if c else bits_above(opacity(spots, i, planes), ink) if mode==2 else 0
+            spots.bits[i] = bits_above(level, ink) | (spots.bits[i] if c else before)
         if mode==0: store(canvas[c], at, most(below, level))
         elif mode==1: store(canvas[c], at, below + level)
         else: store(canvas[c], at, level + times(spread(_float(1)) - opacity(spots, i, planes), below))
@@ -270,19 +273,12 @@ def copy(words, stride, inverse, n, spots, p):
 
 # %% ../nbs/02b_kernel.ipynb #22f1caaf
 @_inline
-def ink_in(spots, i, planes, gain, mode):
-    "What decides of a vector whether it is ink: the brightest channel, or the opacity"
-    ink = opacity(spots, i, planes) if mode==2 else spread(_float(0))
-    for c in range(len(gain)): ink = most(ink, times(load(spots.values, (min(c, planes-1)*SPOTS + i)*LANES), spread(gain[c])))
-    return ink
-
-@_inline
-def grow(box, spots, n, planes, gain, mode, width):
+def grow(box, spots, n, width):
     "The box (first and last column, first and last row) of a digit's ink, grown by that of `n` vectors; what lies beyond the canvas does not count"
     left,right,top,bottom = box
-    for i in range(n): spots.bits[i] = bits_above(ink_in(spots, i, planes, gain, mode), spread(_float(INK)))
+    xs,ys,lit = spots.x[:n],spots.y[:n],spots.bits[:n]
     for i in range(n):
-        x,y,bits = spots.x[i],spots.y[i],int(spots.bits[i])
+        x,y,bits = int(xs[i]),int(ys[i]),int(lit[i])
         if x+LANES>width: bits &= (1 << (width-x)) - 1
         if bits: left,right,top,bottom = min(left, x+lowest(bits)),max(right, x+highest(bits)),min(top, y),max(bottom, y)
     return left,right,top,bottom
@@ -306,8 +302,8 @@ def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas,
             for p in range(planes + (mode==2)):
                 if whole: copy(words[p], stride, inverse, n, spots, p)
                 else: sample(words[p], nearest, n, spots, p)
-            for c in range(C): lay(canvas, length, n, spots, c, planes, gain, mode)
-            if reach is not None: around = grow(around, spots, n, planes, gain, mode, W)
+            for c in range(C): lay(canvas, length, n, spots, c, planes, gain, mode, None if reach is None else True)
+            if reach is not None: around = grow(around, spots, n, W)
     if reach is not None and around[1]>=0: reach[0],reach[1],reach[2],reach[3] = around[0],around[2],around[1]+1,around[3]+1
     return rows
 
@@ -475,7 +471,7 @@ def paint(
     start,stop, # Which sequences
 ):
     "Draw the sequences from `start` to `stop`"
-    images,index,matrix,gain,out = bare(images),bare(index),bare(matrix),bare(gain),bare(out)
+    images,index,matrix,gain,out,around = bare(images),bare(index),bare(matrix),bare(gain),bare(out),None if reach is None else bare(reach)
     (planes,h,w),(K,T),(C,H,W) = images.shape[1:],matrix.shape[1:3],out.shape[2:]
     r,length,stride = furnish(piece, K, planes, h, w, C, H, W),W + LANES,words_shape(h, w)[1]
     flat,boxes,shift = r.words.reshape(K, planes+1, r.words.shape[2]*stride),np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
@@ -486,7 +482,7 @@ def paint(
             if mean is None and backdrop is None:
                 if all_whole(matrix, gain, b, t, boxes, shift):
                     out[b,t] = 0
-                    for k in range(K): copy_bytes(images[max(index[b,k],0)], (boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]), shift[k,0], shift[k,1], mode, out[b,t], None if reach is None else reach[b,k,t])
+                    for k in range(K): copy_bytes(images[max(index[b,k],0)], (boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]), shift[k,0], shift[k,1], mode, out[b,t], None if reach is None else around[b,k,t])
                     continue
             if not packed: pack_digits(images, index[b], mode, boxes, r.words)
             packed = True
@@ -498,7 +494,7 @@ def paint(
             for k in range(K):
                 for c in range(C): r.gain[c] = gain[b,k,t,c]
                 inverse,good = invert(matrix, b, k, t)
-                rows = draw(flat[k], planes, stride, inverse, good, (boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]), r.gain, mode, nearest, r.canvas, length, r.begin, r.count, r.spots, None if reach is None else reach[b,k,t])
+                rows = draw(flat[k], planes, stride, inverse, good, (boxes[k,0],boxes[k,1],boxes[k,2],boxes[k,3]), r.gain, mode, nearest, r.canvas, length, r.begin, r.count, r.spots, None if reach is None else around[b,k,t])
                 widen(rows, r.begin, r.count, r.left, r.right)
             for c in range(C):
                 m,s = (None,None) if mean is None else (mean[c],std[c])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'caption', 'trace_reference', 'Target', 'check_targets',
-           'ground_truth', 'boxes_of', 'as_sample', 'show_truth']
+           'ground_truth', 'find_truth', 'boxes_of', 'as_sample', 'show_truth']
 
 # %% ../nbs/06_truth.ipynb #b0b2f0b3
 import dataclasses, math
@@ -27,7 +27,7 @@ def labels(
     digits:Digits,
 )->Tensor:         # `(B,K)` int64; -1: empty slot
     "Class of each digit"
-    return digits.labels.to(scene.digit.device)[scene.digit.clamp(min=0)].where(scene.digit>=0, -1)
+    return digits.labels.to(scene.digit.device)[scene.digit].masked_fill_(scene.digit<0, -1)
 
 def depth(
     scene:Scene,
@@ -280,7 +280,10 @@ def ground_truth(
     "What is asked for, of a batch"
     targets,size = check_targets(targets, composite, digits.labels is not None), tuple(digits.images.shape[-2:])
     if scene.digit_size!=size: raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {size}")
-    scene = scene.to(digits.images.device)
+    return find_truth(scene.to(digits.images.device), digits, targets, composite, interpolation, pictures, boxes)
+
+def find_truth(scene, digits, targets, composite='max', interpolation='bilinear', pictures=None, boxes=None):
+    "The same, of what has been checked"
     pixels = [k for k in targets if TARGETS[k].of is None and k!='boxes']
     if pixels and scene.background is not None and pictures is None: raise ValueError("pictures=None, and the scene has backgrounds; expected the pictures that they are taken from, (M,C,h,w) uint8")
     found = _trace_all(scene, digits, pixels, composite, interpolation, pictures) if pixels else {}
