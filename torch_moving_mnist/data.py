@@ -27,7 +27,7 @@ from .presets import PRESETS
 from .render import COMPOSITES, INTERPOLATIONS, render
 from .store import checksum, digest
 from .trajectory import Scene, join
-from .truth import as_sample, check_targets, find_truth, ground_truth
+from .truth import as_sample, check_targets, ground_truth
 from .utils import check_choice, check_count, check_flag
 
 # %% ../nbs/05_data.ipynb #eb268901
@@ -126,7 +126,7 @@ class MovingMNIST(Dataset):
         download=True,               # Download MNIST where `path` does not hold it
     ):
         self.motion = motion
-        model,params = self._model = check_motion(motion, affine_params, motion_params)
+        model,params = check_motion(motion, affine_params, motion_params)
         self.affine_params,self.motion_params = (params if model.takes==o else None for o in ('affine_params','motion_params'))
         self.num_digits = _check_num_digits(num_digits)
         self.num_frames = check_count('num_frames', num_frames, 1, 2**20)
@@ -264,8 +264,9 @@ def _draw(self:MovingMNIST, seed, index, measure=False, times=None, num_frames=N
     images,split = self.digits.images, SPLITS.index(self.digits.split)
     ink,T = None if self.ink is None else self.ink.to(index.device), num_frames or self.num_frames
     pictures = None if self.pictures is None else (len(self.pictures), *self.pictures.shape[-2:])
+    model = check_motion(self.motion, self.affine_params, self.motion_params)
     def draw(part, attempt=0, times=None):
-        return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=self._model,
+        return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=model,
                           split=split + len(SPLITS)*measure, device=index.device, times=times, ink=ink, attempt=attempt, color=self.color, pictures=pictures, drift=self.drift)
     def attempts(part): return 0 if self.where is None else first_accepted(self.where, draw, part, n)
     n = max(1, _PART//(max(self.num_digits)*max(T, 0 if times is None else len(times)))) if index.device.type=='cpu' or self.where else len(index)
@@ -313,7 +314,7 @@ def _with_truth(self:MovingMNIST, scene, stats=None):
     "Frames, and their target"
     boxes = torch.empty(*scene.angle.shape, 4, device=self.device) if 'boxes' in self.targets else None
     frames = self._render(scene, stats, boxes)
-    return frames, find_truth(scene.to(self.device), self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
+    return frames, ground_truth(scene, self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch

@@ -151,7 +151,7 @@ def to(self:Scene,
     "The Scene on another device"
     device = torch.device(device)
     mps = device.type=='mps'
-    if self.digit.device==device and not mps: return self
+    if not mps and all(o.device==device for o in vars(self).values() if isinstance(o, Tensor)): return self
     return _map(self, lambda o: o.to(device, torch.float32 if mps and o.is_floating_point() else o.dtype))
 
 # %% ../nbs/03_trajectory.ipynb #60323ece

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'caption', 'trace_reference', 'Target', 'check_targets',
-           'ground_truth', 'find_truth', 'boxes_of', 'as_sample', 'show_truth']
+           'ground_truth', 'boxes_of', 'as_sample', 'show_truth']
 
 # %% ../nbs/06_truth.ipynb #b0b2f0b3
 import dataclasses, math
@@ -280,10 +280,7 @@ def ground_truth(
     "What is asked for, of a batch"
     targets,size = check_targets(targets, composite, digits.labels is not None), tuple(digits.images.shape[-2:])
     if scene.digit_size!=size: raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {size}")
-    return find_truth(scene.to(digits.images.device), digits, targets, composite, interpolation, pictures, boxes)
-
-def find_truth(scene, digits, targets, composite='max', interpolation='bilinear', pictures=None, boxes=None):
-    "The same, of what has been checked"
+    scene = scene.to(digits.images.device)
     pixels = [k for k in targets if TARGETS[k].of is None and k!='boxes']
     if pixels and scene.background is not None and pictures is None: raise ValueError("pictures=None, and the scene has backgrounds; expected the pictures that they are taken from, (M,C,h,w) uint8")
     found = _trace_all(scene, digits, pixels, composite, interpolation, pictures) if pixels else {}
