@@ -654,3 +654,12 @@ def test_scenes_of_every_motion_survive_their_methods():
     assert torch.equal(scene[[3]].stretch, scene.stretch[[3]]) and 'stretch' in repr(scene) and 'gain' in repr(scene)
     assert scene.to('meta').stretch.device.type=='meta'
     assert list(module.MOTIONS)==['affine','velocity','bounce','reflect','stochastic_bounce','subpixel_bounce','trajgru']
+
+
+@pytest.mark.parametrize('shear', [(0,0), (2,2), (-3,3)])
+@pytest.mark.parametrize('angle', [30, -30, 100, -4])
+def test_velocity_counts_its_turns(angle, shear):
+    scene = draw_scene(0, range(20), [1], 200, 5, (28,28), (64,64), 'velocity', dict(angle=(angle,angle), translate=((0,0),(0,0)), scale=(1,1), shear=shear))
+    step = scene.angle.diff(dim=2)
+    assert (step*angle>0).all() and (step.abs()<180).all()
+    if shear==(0,0): torch.testing.assert_close(scene.angle, (torch.arange(200.)*angle).double().expand_as(scene.angle))

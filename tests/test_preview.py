@@ -60,3 +60,8 @@ def test_help_explains_every_option():
 def test_mistakes_are_one_line(args, message, tmp_path):
     r = run(*((() if '--digits' in args else ('--digits', 'fonts')) + args), '--out', tmp_path/'out')
     assert r.returncode==1 and message in r.stderr and len(r.stderr.strip().splitlines())==1 and not (tmp_path/'out').exists()
+
+
+def test_runs_as_a_module(tmp_path):
+    subprocess.run([sys.executable, '-m', 'torch_moving_mnist.preview', '--digits', 'fonts', '--out', str(tmp_path)], check=True, capture_output=True)
+    assert (tmp_path/'preview.png').exists() and (tmp_path/'preview.gif').exists()

@@ -610,3 +610,9 @@ def test_pictures_show_boxes_where_they_are(fonts):
         assert len(axs[0,t].lines[0].get_xdata())==t+1
     plt.close('all')
     assert labels(fonts().draw(1), FONTS).shape==(1,3)
+
+
+def test_show_truth_of_a_single_frame(fonts):
+    axs = show_truth(*fonts(num_frames=1, targets=['flow','boxes','caption'])[0])
+    assert axs.shape==(2,1)
+    plt.close(axs[0,0].figure)

@@ -118,7 +118,15 @@ def velocity_motion(rng, num_digits, times, *, canvas_size, digit_size, angle, t
     step = affine_matrix(a, torch.stack([x,y], -1), s, torch.stack([p, torch.zeros_like(p)], -1), (1,1), (1,1))
     step[...,:2,2] += (step[...,:2,:2]*place[...,None,:]).sum(-1) - place # The same step, seen from the place
     power = affine_power(step, times)
-    return dict(translate=place + power[...,:2,2], **to_pose(power[...,:2,:2], (times*s.log()).clamp(-150, 150).exp()))
+    pose = to_pose(power[...,:2,:2], (times*s.log()).clamp(-150, 150).exp())
+    turn = (times*_turn(step)).rad2deg()
+    pose['angle'] = pose['angle'] + 360*((turn - pose['angle'])/360).round()
+    return dict(translate=place + power[...,:2,2], **pose)
+
+def _turn(step):
+    "Radians by which a step turns, clockwise above 0; its own angle and this one agree at every half turn"
+    (a,b,_),(c,d,_) = (row.unbind(-1) for row in step[...,:2,:].unbind(-2))
+    return ((a+d)/2/(a*d - b*c).sqrt()).clamp(-1, 1).acos().copysign(c)
 
 # %% ../nbs/03b_motion.ipynb #e879becd
 def walls_hit(

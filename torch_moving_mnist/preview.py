@@ -44,6 +44,16 @@ def _numbers(s):
     try: return [int(o) for o in str(s).split(',')]
     except ValueError: raise ValueError(f"num_digits={s!r}; expected numbers with commas between them, such as 1,2,3") from None
 
+def _write(batch, out):
+    "Write the first four sequences as a picture and all nine as an animation"
+    import matplotlib.pyplot as plt
+    png,gif = out/'preview.png', out/'preview.gif'
+    fig = show_images(batch[:4])[0,0].figure
+    with replacing(png) as tmp: fig.savefig(tmp, bbox_inches='tight')
+    plt.close(fig)
+    save_gif(batch, gif)
+    return png,gif
+
 @call_parse
 def preview(
     path:str='.',               # Folder that holds MNIST, or gets it (torchvision's root)
@@ -63,13 +73,3 @@ def preview(
         print(f'speed: {_speed(ds):,.0f} sequences a second with {torch.get_num_threads()} threads')
         for file in _write(ds.denormalize(batch), Path(out)): print(f'wrote {file}')
     except (ValueError, TypeError, RuntimeError, OSError) as e: raise CliError(f'mmnist-preview: {e}') from e
-
-def _write(batch, out):
-    "Write the first four sequences as a picture and all nine as an animation"
-    import matplotlib.pyplot as plt
-    png,gif = out/'preview.png', out/'preview.gif'
-    fig = show_images(batch[:4])[0,0].figure
-    with replacing(png) as tmp: fig.savefig(tmp, bbox_inches='tight')
-    plt.close(fig)
-    save_gif(batch, gif)
-    return png,gif

@@ -7,7 +7,7 @@ __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'caption', 'trace_r
            'ground_truth', 'boxes_of', 'as_sample', 'show_truth']
 
 # %% ../nbs/06_truth.ipynb #b0b2f0b3
-import dataclasses, math
+import dataclasses, math, textwrap
 
 import numpy as np
 import torch
@@ -373,9 +373,9 @@ def show_truth(
         _slots(axs[0,t], target, t, K, T, names)
     for row,name in zip(axs[1:], flows):
         step,valid = target[name].cpu().numpy(), target.get(name+'_valid')
-        for i,(picture,way) in enumerate(zip(flow_to_image(torch.as_tensor(step)), step)):
+        for i,(picture,way) in enumerate(zip(flow_to_image(torch.as_tensor(step)) if len(step) else (), step)):
             a,b = (i+1,i) if name=='backward_flow' else (i,i+1)
             show_image(picture, row[a], f'{name.split("_")[0]} {a} → {b}')
             _arrows(row[a], way, None if valid is None else valid[i].cpu().numpy())
-    if 'caption' in target: axs[0,0].figure.suptitle(target['caption'], fontsize=9)
+    if 'caption' in target: axs[0,0].figure.suptitle(textwrap.fill(target['caption'], int(14*axs[0,0].figure.get_figwidth())), fontsize=9)
     return axs
