@@ -216,3 +216,10 @@ def test_measured_statistics_are_those_of_chosen_sequences(fonts, capsys):
     ds = fonts(motion='bounce', num_digits=2, num_frames=12, where=apart, normalize='measured')
     x = ds.get_batch(300)
     assert abs(x.mean())<.03 and abs(x.std()-1)<.03
+
+
+def test_damaged_recipes_are_refused(fonts):
+    recipe = fonts().recipe
+    with pytest.raises(ValueError, match=r"lacks \['motion'\]"): MovingMNIST.from_recipe({k: o for k,o in recipe.items() if k!='motion'})
+    with pytest.raises(ValueError, match=r"holds \['foo'\] besides"): MovingMNIST.from_recipe({**recipe, 'foo': 1})
+    assert MovingMNIST.from_recipe(recipe).recipe==recipe

@@ -468,6 +468,8 @@ def from_recipe(cls:MovingMNIST,
 )->MovingMNIST:
     "The dataset of a recipe: the same Scenes, bit for bit"
     if not isinstance(recipe, dict) or recipe.get('library')!='torch_moving_mnist': raise ValueError(f"recipe={recipe!r}; expected what `ds.recipe` has returned")
+    known = {'library','version','digits','split','images','checksum','background','classes','digit_size','img_size','normalize','motion','where',*_RECORDED}
+    if recipe.keys()!=known: raise ValueError(f"recipe lacks {sorted(known - recipe.keys())} and holds {sorted(recipe.keys() - known)} besides; expected the keys of what `ds.recipe` has returned")
     settings = {k: o for k,o in recipe.items() if k not in ('library','version','images','checksum')}
     missing = [k for k in ('motion','where','background') if isinstance(settings[k], dict)] + ['digits']*(settings['digits']=='custom')
     for k in given: check_choice('argument of from_recipe', k, [*missing, 'targets', 'transform', 'device', 'download'])
