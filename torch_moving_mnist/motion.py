@@ -383,7 +383,7 @@ def draw_scene(
     num_images:int,       # How many digit images there are to choose from
     digit_size:tuple,     # (height, width) of a digit image, pixels
     canvas_size:tuple,    # (height, width) of the canvas, pixels
-    motion='affine',      # Name of a motion model, or a function, or what `check_motion` has returned
+    motion='affine',      # Name of a motion model, or a function; or what `check_motion` has returned, which holds all parameters
     params=None,          # Ranges for 'affine' and 'velocity'; None: the model's defaults
     split:int=0,          # Number of the split: each has randomness of its own
     device='cpu',         # Where to draw
