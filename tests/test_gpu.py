@@ -10,10 +10,10 @@ from test_kernel import random_case
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import torch_moving_mnist.render, torch_moving_mnist.trajectory
+import torch_moving_mnist.motion, torch_moving_mnist.render, torch_moving_mnist.trajectory
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, by_channel, render_reference
-from torch_moving_mnist.trajectory import Philox, constant, philox
+from torch_moving_mnist.trajectory import constant, philox
 from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import to_device
 
@@ -160,18 +160,18 @@ KNOWN = [('00000000 00000000 00000000 00000000', '00000000 00000000', '6627e8d5 
 @pytest.mark.parametrize('counter,key,expected', KNOWN)
 def test_published_words(run, counter, key, expected):
     (first,stream,low,high),key,expected = ([int(o, 16) for o in s.split()] for s in (counter, key, expected))
-    assert run(gpu.philox_words, tuple(key), torch.tensor([[stream]]), first, torch.tensor([[low]]), torch.tensor([[high]]), 4).tolist()==[expected]
+    assert run(gpu.philox_words, tuple(key), torch.tensor([stream]), first, torch.tensor([low + (high << 32) if high<2**31 else low + ((high - 2**32) << 32)]), 4).tolist()==[expected]
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2**31, 2**32, 2**63, 2**64-1])
 @pytest.mark.parametrize('n', [1, 4, 30])
 def test_words_equal_torchs(run, seed, n):
     index = torch.tensor([0, 5, 2**31, 2**39 + 1, 2**63-1] + list(range(60)))
-    rng = Philox(seed, index, stream=2**32-1)
+    low,high,stream,key = index[:,None] & 0xFFFFFFFF, index[:,None] >> 32, torch.tensor([2**32-1]), (seed & 0xFFFFFFFF, seed >> 32)
     for first in (0, 2**32-8):
         blocks = torch.arange(first, first + -(-n//4))
-        expected = torch.stack(torch.broadcast_tensors(*philox((blocks, rng.stream, rng.low, rng.high), rng.key)), -1).flatten(1)[:,:n]
-        assert torch.equal(run(gpu.philox_words, rng.key, rng.stream, first, rng.low, rng.high, n), expected)
+        expected = torch.stack(torch.broadcast_tensors(*philox((blocks, stream, low, high), key)), -1).flatten(1)[:,:n]
+        assert torch.equal(run(gpu.philox_words, key, stream, first, index, n), expected)
 
 
 COMPILE = textwrap.dedent('''
@@ -222,6 +222,11 @@ class Waits(TorchDispatchMode):
         return out
 
 
+def forget():
+    "What was made once would stay a fake"
+    for cached in (constant, torch_moving_mnist.motion._frames): cached.cache_clear()
+
+
 @pytest.fixture
 def pretend(monkeypatch):
     "A dataset whose tensors are fakes on a CUDA device, and the list of calls that the kernels get"
@@ -229,18 +234,18 @@ def pretend(monkeypatch):
     def paint(images, index, matrix, gain, size, *how):
         calls.append(('paint', {o.device.type for o in (images, index, matrix, gain)}, tuple(matrix.shape), size, *how))
         return images.new_empty(len(matrix), matrix.shape[2], gain.shape[3], *size, dtype=torch.float32)
-    def philox_words(key, stream, first, low, high, n):
-        calls.append(('philox_words', {o.device.type for o in (stream, low, high)}, key, first, n))
-        return low.new_empty(len(low), n)
+    def philox_words(key, stream, first, index, n):
+        calls.append(('philox_words', {o.device.type for o in (stream, index)}, key, first, n))
+        return index.new_empty(len(index), n)
     monkeypatch.setattr(gpu, 'paint', paint)
     monkeypatch.setattr(gpu, 'philox_words', philox_words)
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: self) # A fake has no memory to pin
     ds = MovingMNIST(digits='fonts', num_digits=[1,3], num_frames=4, seed=7, normalize=(.1,.3), composite='over', interpolation='nearest')
     with FakeTensorMode(allow_non_fake_inputs=True):
         ds.device,ds.digits = torch.device('cuda'),dataclasses.replace(ds.digits, images=torch.empty(ds.digits.images.shape, dtype=torch.uint8, device='cuda'))
-        constant.cache_clear() # What was made once stays a fake
+        forget()
         yield ds, calls
-    constant.cache_clear()
+    forget()
 
 
 def test_cuda_takes_the_kernels(pretend):

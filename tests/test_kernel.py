@@ -1,13 +1,16 @@
 "The compiled renderer against the reference, in every mode; its memory accesses, threads and processes"
-import concurrent.futures, os, subprocess, sys, textwrap
+import concurrent.futures, os, subprocess, sys, textwrap, threading
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from numba import njit
 from torch.utils.data import DataLoader
 
+import torch_moving_mnist.render
 from torch_moving_mnist.affine import affine_matrix
-from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, render, render_reference
+from torch_moving_mnist.lanes import claim
+from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, _boxes_reference, render, render_reference, share
 
 finite = dict(allow_nan=False, allow_infinity=False)
 scales = st.one_of(st.floats(.3, 3), st.floats(.02, .3), st.floats(3, 60))
@@ -117,6 +120,67 @@ def test_loader_after_the_parent_has_rendered(fonts, method):
     assert torch.equal(got.float(), expected)
 
 
+FORK = textwrap.dedent('''
+    import os, signal, sys, threading
+    import torch
+    from torch_moving_mnist.data import MovingMNIST
+    torch.set_num_threads(2)
+    ds = MovingMNIST(digits='fonts', num_frames=3, seed=0, normalize=False)
+    large = torch.rand(2**22)
+    expected = ds.get_batch(indices=range(9)),large.clone()
+    def child():
+        signal.alarm(60) # A thread that waits for those of its parent waits forever
+        same = torch.equal(ds.get_batch(indices=range(9)), expected[0]) and torch.equal(large.clone(), expected[1])
+        os._exit(0 if same else 3)
+    def fork():
+        pid = os.fork()
+        if pid==0: child()
+        print(os.waitpid(pid, 0)[1])
+    fork()
+    thread = threading.Thread(target=lambda: (ds.get_batch(4), large.clone(), fork()))
+    thread.start(), thread.join()
+    assert torch.equal(ds.get_batch(indices=range(9)), expected[0])''')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
+def test_a_forked_child_has_threads_of_its_own():
+    "Those that render, and torch's, which without the renderer's help would wait for its parent's"
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', FORK], capture_output=True, text=True, timeout=300)
+    assert (r.stdout, r.returncode)==('0\n0\n', 0), r.stderr
+
+
+@njit
+def following(todo): return claim(todo)
+
+
+@pytest.mark.parametrize('team', [True, False])
+@pytest.mark.parametrize('threads', [1,2,5])
+def test_errors_of_any_thread_surface_and_every_sequence_is_done_once(team, threads, monkeypatch):
+    if not team: monkeypatch.setattr(torch_moving_mnist.render, '_team', lambda: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done,barrier = [],threading.Barrier(threads)
+        def work(todo):
+            barrier.wait(60) # All of them at once
+            while (i := following(todo))<100: done.append(i)
+        share(100, work)
+        assert sorted(done)==list(range(100))
+        def broken(todo):
+            if threads==1 or threading.current_thread() is not threading.main_thread(): raise ArithmeticError('in a thread')
+        with pytest.raises(ArithmeticError, match='in a thread'): share(100, broken)
+    finally: torch.set_num_threads(before)
+
+
+def test_the_same_frames_by_either_kind_of_threads(fonts, monkeypatch):
+    ds = fonts(targets=['boxes','masks'])
+    scene = ds.draw(indices=range(20))
+    with_team,truth = ds.render(scene),ds.truth(scene)
+    monkeypatch.setattr(torch_moving_mnist.render, '_team', lambda: None)
+    assert torch.equal(ds.render(scene), with_team)
+    for name,o in ds.truth(scene).items(): assert torch.equal(o, truth[name])
+
+
 PAINT = "from torch_moving_mnist.data import MovingMNIST; print(int(MovingMNIST(digits='fonts', seed=0, normalize=False).get_batch(4).sum()))"
 
 
@@ -155,3 +219,14 @@ def test_unusual_input_layouts():
     views = [digits.transpose(2,3).contiguous().transpose(2,3), index.T.contiguous().T, matrix.flip(0).flip(0), gain.transpose(1,2).contiguous().transpose(1,2)]
     assert torch.equal(render(views[0], views[1], views[2], size, views[3]), expected)
     assert (render(digits, index, matrix.float(), size, gain.float()).int() - expected.int()).abs().max()<=1
+
+
+@pytest.mark.parametrize('composite', COMPOSITES)
+def test_boxes_end_at_the_edge_of_a_canvas_of_any_width(composite):
+    digits,index,_,_,gain = random_case(0, 6, 2, 3, 1, (9,9), (12,60), 1., 0., False)
+    for width in range(1, 50):
+        matrix = affine_matrix(torch.rand(6,2,3).double()*360, torch.rand(6,2,3,2).double()*20, gain+1, torch.zeros(6,2,3,2).double(), (9,9), (12,width))
+        boxes = torch.empty(6,2,3,4)
+        render(digits, index, matrix, (12,width), gain, composite, boxes=boxes)
+        expected = _boxes_reference(digits, index, matrix, (12,width), gain[...,None], composite, 'bilinear')
+        assert ((boxes-expected).abs()>0).sum()<=2 and boxes[...,2].max()<=width # Levels at the threshold

@@ -6,6 +6,8 @@
 __all__ = ['linear_part', 'affine_matrix', 'invert_affine', 'to_pose', 'affine_power', 'to_theta']
 
 # %% ../nbs/01_affine.ipynb #2882c91c
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,19 +20,15 @@ def linear_part(
     stretch=None, # `(…)`, factor along x, whose inverse is the factor along y; None: 1
 )->Tensor:        # `(…,2,2)`
     "Rotation × shear × scale, torchvision's order, with room for a stretch between the shears"
-    return torch.stack(_entries(torch, angle, scale, shear, stretch), -1).unflatten(-1, (2,2))
+    return torch.stack(_entries(angle, scale, shear, stretch), -1).unflatten(-1, (2,2))
 
-def _entries(lib, angle, scale, shear, stretch=None):
-    "The same row by row, for torch's tensors or numpy's arrays"
-    h,t,q = lib.tan(lib.deg2rad(angle/2)), lib.tan(lib.deg2rad(shear[...,0])), shear[...,1]
-    up,down = (1 - h*h)/(1 + h*h), 2*h/(1 + h*h)
-    c,s = up,down
-    # What changes nothing is left out, except on a device that would have to be asked
-    if lib is torch or q.any():
-        z = lib.tan(lib.deg2rad(q))
-        c,s = up + down*z, down - up*z
-    if stretch is not None and (lib is torch or (stretch!=1).any()): c,s,down,up = c*stretch, s*stretch, down/stretch, up/stretch
-    return c*scale, (-c*t - down)*scale, s*scale, (-s*t + up)*scale
+def _entries(angle, scale, shear, stretch=None):
+    "The same row by row"
+    a,(p,q) = angle.deg2rad(), shear.deg2rad().tan().unbind(-1)
+    up,down = a.cos(),a.sin()
+    c,s = up + down*q, down - up*q
+    if stretch is not None: c,s,down,up = c*stretch, s*stretch, down/stretch, up/stretch
+    return c*scale, (-c*p - down)*scale, s*scale, (-s*p + up)*scale
 
 # %% ../nbs/01_affine.ipynb #764389e3
 def affine_matrix(
@@ -43,17 +41,24 @@ def affine_matrix(
     stretch=None,      # `(…)`, factor along x and its inverse along y; None: 1
 )->Tensor:             # `(…,3,3)`, digit pixels to canvas pixels
     "The matrix of a pose, equal to what torchvision's `affine` does to the digit padded to the canvas"
+    if stretch is None: stretch = torch.ones_like(scale)
     pose = angle,translate,scale,shear,stretch
-    if angle.device.type!='cpu' or any(o is not None and o.requires_grad for o in pose): return _matrix(torch, *pose, digit_size, canvas_size)
-    with np.errstate(all='ignore'): return torch.from_numpy(_matrix(np, *(o if o is None else o.numpy() for o in pose), digit_size, canvas_size))
+    if angle.device.type!='cpu' or any(o.requires_grad for o in pose):
+        (u,v),(x,y),(a,b,c,d) = _centre(digit_size), _centre(canvas_size), _entries(angle, scale, shear, stretch)
+        x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
+        zero = torch.zeros_like(x)
+        return torch.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1).unflatten(-1, (3,3))
+    from torch_moving_mnist.loops import matrices
+    if not angle.shape==scale.shape==stretch.shape==translate.shape[:-1]==shear.shape[:-1]: pose = _spread(*pose)
+    turn,place,size,lean,pull = (o.numpy().astype(np.float64, copy=False) for o in pose)
+    with np.errstate(all='ignore'): turn,lean = np.tan(turn*(math.pi/360)),np.tan(lean*(math.pi/180))
+    m = matrices(*(o.reshape(-1) for o in (turn, size, pull)), *(o.reshape(-1, 2) for o in (lean, place)), (*_centre(digit_size), *_centre(canvas_size)))
+    return torch.from_numpy(m).view(*turn.shape, 3, 3).to(torch.promote_types(angle.dtype, translate.dtype))
 
-def _matrix(lib, angle, translate, scale, shear, stretch, digit_size, canvas_size):
-    a,b,c,d = _entries(lib, angle, scale, shear, stretch)
-    (u,v),(x,y) = _centre(digit_size),_centre(canvas_size)
-    x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
-    zero = lib.zeros_like(x)
-    rows = lib.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1)
-    return rows.reshape(*a.shape, 3, 3)
+def _spread(angle, translate, scale, shear, stretch):
+    "The same, of equal shapes"
+    shape = torch.broadcast_shapes(angle.shape, translate.shape[:-1], scale.shape, shear.shape[:-1], stretch.shape)
+    return angle.expand(shape), translate.expand(*shape, 2), scale.expand(shape), shear.expand(*shape, 2), stretch.expand(shape)
 
 def _centre(size): return (size[1]-1)/2, (size[0]-1)/2
 

@@ -183,7 +183,7 @@ def _next_indices(self:MovingMNIST, bs):
     start = 0
     if self.seed is not None:
         with _lock: start,self._position = self._position, self._position + bs
-    return shard + shards*torch.arange(start, start + bs, device=self._drawn_on())
+    return torch.arange(shard + shards*start, shard + shards*(start + bs), shards, device=self._drawn_on())
 
 @patch
 def _drawn_on(self:MovingMNIST):

@@ -213,14 +213,14 @@ def _philox(out, stream, low, high, seed, first, n, blocks, total, BLOCK: tl.con
 
 def philox_words(
     key:tuple,     # Two words in 0..2³²-1
-    stream:Tensor, # Second word of the counter for each sequence, `(B,1)` int64
+    stream:Tensor, # Second word of the counter, `(B,)` int64, or `(1,)`: one for all
     first:int,     # Number of the first block, the counter's first word; the others follow it
-    low:Tensor,    # Third word, likewise
-    high:Tensor,   # Fourth word, likewise
+    index:Tensor,  # Third and fourth word, the lower and the upper half of `(B,)` int64
     n:int,         # Words for each sequence
 )->Tensor:         # `(B,n)` int64
     "Random words in 0..2³²-1 for a batch of sequences, four to a block"
-    out,blocks = low.new_empty(len(low), n),triton.cdiv(n, 4)
-    total = len(low)*blocks
-    with torch.cuda.device_of(low): _philox[triton.cdiv(total, 128),](out, stream, low, high, key[0] + (key[1] << 32), first, n, blocks, total, BLOCK=128, num_warps=4)
+    low,high,stream = index & 0xFFFFFFFF, (index >> 32) & 0xFFFFFFFF, stream.expand_as(index).contiguous()
+    out,blocks = index.new_empty(len(index), n),triton.cdiv(n, 4)
+    total = len(index)*blocks
+    with torch.cuda.device_of(index): _philox[triton.cdiv(total, 128),](out, stream, low, high, key[0] + (key[1] << 32), first, n, blocks, total, BLOCK=128, num_warps=4)
     return out

@@ -82,10 +82,13 @@ def affine_motion(
     **_
 )->dict:            # `angle`, `scale` `(B,K,T)`, `translate`, `shear` `(B,K,T,2)`, float64
     "Straight lines in pose space, from one random pose to another"
-    start,end = _between(rng.uniform(num_digits,2,5), [angle, *translate, scale, shear]).unbind(2)
-    step = 1/(num_frames-1) if num_frames>1 else 0.
-    frame = times.long().clamp(0, num_frames-1)
-    t = torch.linspace(0, 1, num_frames, dtype=times.dtype, device=times.device)[frame].where(times==frame, times*step)[:,None]
+    u,ranges = rng.uniform(num_digits,2,5), (angle, *translate, scale, shear)
+    if u.device.type=='cpu':
+        from torch_moving_mnist.loops import lines
+        found = lines(u.numpy(), constant(ranges, u.dtype, u.device).numpy(), times.numpy(), num_frames)
+        return {name: torch.from_numpy(o) for name,o in zip(('angle','translate','scale','shear'), found)}
+    start,end = _between(u, ranges).unbind(2)
+    t = (times/max(num_frames-1, 1)*(num_frames>1))[:,None]
     angle,x,y,scale,shear = (start[:,:,None]*(1-t) + end[:,:,None]*t).unbind(-1)
     return dict(angle=angle, translate=torch.stack([x,y], -1), scale=scale.clamp(min=0), shear=torch.stack([shear, torch.zeros_like(shear)], -1))
 
@@ -375,6 +378,17 @@ def draw_background(
     return dict(background=below(n, words[:,0]), drift=start[:,None] + (speed*heading)[:,None]*times[:,None])
 
 # %% ../nbs/03b_motion.ipynb #1ecd2b74
+@functools.lru_cache(64)
+def _frames(n, device): return torch.arange(n, dtype=torch.float64, device=device)
+
+def _choose(words, numbers, num_images):
+    "Which digit fills each slot, `(B,K)`; -1: none"
+    if words.device.type=='cpu':
+        from torch_moving_mnist.loops import choose
+        return torch.from_numpy(choose(words.numpy(), numbers.numpy(), num_images))
+    count = numbers[below(len(numbers), words[:,:1])]
+    return below(num_images, words[:,1:]).where(torch.arange(words.shape[1]-1, device=words.device)<count, -1)
+
 def draw_scene(
     seed:int,             # Key of all randomness, 0 ≤ seed < 2⁶⁴
     index,                # Numbers of the sequences to draw, `(B,)`, not negative
@@ -402,12 +416,10 @@ def draw_scene(
     seed = check_count('seed', seed, 0, 2**64-1)
     index = torch.as_tensor(index, dtype=torch.int64, device=device)
     def rng(i): return Philox(seed, index, stream=2*split + i + 64*attempt)
-    K,times = max(num_digits), torch.arange(num_frames, dtype=torch.float64, device=index.device) if times is None else check_times(times, index.device)
-    words = rng(0).words(1 + K)
-    count = constant(tuple(num_digits), torch.int64, index.device)[below(len(num_digits), words[:,0])]
-    digit = below(num_images, words[:,1:]).where(torch.arange(K, device=device)<count[:,None], -1)
+    K,times = max(num_digits), _frames(num_frames, index.device) if times is None else check_times(times, index.device)
+    digit = _choose(rng(0).words(1 + K), constant(tuple(num_digits), torch.int64, index.device), num_images)
     boxes = constant((0, digit_size[0]-1, 0, digit_size[1]-1), torch.int64, index.device).expand(*digit.shape, 4) if ink is None else ink[digit.clamp(min=0)]
-    pose = model.draw(rng(1), K, times, num_frames=num_frames, canvas_size=tuple(canvas_size), digit_size=tuple(digit_size), ink=boxes, **params)
+    pose = model.draw(rng(1), K, times.clone() if model.own else times, num_frames=num_frames, canvas_size=tuple(canvas_size), digit_size=tuple(digit_size), ink=boxes, **params)
     bkt = (*digit.shape, len(times))
     if model.own: pose = _check_pose(model.own, pose, bkt, times)
     rest = {k: times.new_full((*bkt,2) if k=='shear' else bkt, o) for k,o in _NEUTRAL.items() if k not in pose}

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['INTERPOLATIONS', 'COMPOSITES', 'INK', 'LARGEST', 'ENDLESS', 'warp', 'blend', 'window', 'alone', 'ink_of',
-           'box_around', 'render_reference', 'by_channel', 'check_shapes', 'room_for', 'in_parts', 'render']
+           'box_around', 'render_reference', 'by_channel', 'check_shapes', 'room_for', 'share', 'render']
 
 # %% ../nbs/02_render.ipynb #7b73cbb0
-import functools, math, os
+import ctypes, functools, math, os, threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -175,8 +175,9 @@ def check_shapes(
     if gain is not None and (gain.shape[:3]!=matrix.shape[:3] or gain.shape[3:] not in ((),(1,),(3,))):
         raise ValueError(f"gain has shape {tuple(gain.shape)}; expected {tuple(matrix.shape[:3])}, the matrix' (B,K,T), or 3 more for channels")
     if backdrop is not None: _check_backdrop(*backdrop, len(index), matrix.shape[2])
-    if index.device.type=='cpu' and index.numel() and not -1<=index.min()<=index.max()<len(digits):
-        raise IndexError(f"index holds {index.min()}..{index.max()}; expected -1..{len(digits)-1}")
+    if index.device.type=='cpu' and index.numel():
+        least,most = (o.item() for o in index.aminmax())
+        if least<-1 or most>=len(digits): raise IndexError(f"index holds {least}..{most}; expected -1..{len(digits)-1}")
 
 def _check_backdrop(pictures, which, offset, B, T):
     if pictures.dtype!=torch.uint8 or pictures.ndim!=4: raise ValueError(f"the backdrop's pictures are {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (M,C,h,w)")
@@ -187,6 +188,17 @@ def _check_backdrop(pictures, which, offset, B, T):
         raise IndexError(f"the backdrop's choice holds {which.min()}..{which.max()}; expected 0..{len(pictures)-1}")
 
 # %% ../nbs/02_render.ipynb #dcef83c6
+_Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+@cache
+def _team():
+    "What calls a function on every thread of torch's team; None where that cannot be had"
+    try: call,dismiss = (getattr(ctypes.CDLL(torch._C.__file__), o) for o in ('GOMP_parallel','omp_pause_resource_all'))
+    except (AttributeError, OSError): return None
+    call.argtypes,call.restype = (_Work, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    os.register_at_fork(before=lambda: dismiss(2))
+    return call
+
 @cache
 def _pool(process, n): return ThreadPoolExecutor(n, thread_name_prefix='torch_moving_mnist')
 
@@ -200,20 +212,23 @@ def room_for(
     start = -raw.ctypes.data % 64
     return torch.from_numpy(raw[start:start+n].view(dtype).reshape(shape))
 
-def in_parts(
+def share(
     n:int, # How many sequences there are
-    f,     # Called with the first of some, and the one after the last
+    f,     # Called once on each thread, with the number of the next sequence, an array `(1,)` from which each takes what it does
 ):
     "Share the work among as many threads as torch uses"
-    def work(parts):
-        for start,stop in parts: f(start, stop)
+    errors,todo = [],np.zeros(1, np.int64)
+    def work(_=None):
+        try: f(todo)
+        except BaseException as e: errors.append(e)
     threads = max(1, min(torch.get_num_threads(), n))
-    pieces = min(n, 4*threads) if threads>1 else 1
-    cuts = [n*i//pieces for i in range(pieces + 1)]
-    parts = iter(list(zip(cuts, cuts[1:]))) # Shared: who is done takes the next
-    others = [_pool(os.getpid(), threads).submit(work, parts) for _ in range(threads-1)]
-    work(parts)
-    for o in others: o.result()
+    if threads==1: work()
+    elif threading.current_thread() is threading.main_thread() and _team(): _team()(_Work(work), None, threads, 0)
+    else:
+        others = [_pool(os.getpid(), threads).submit(work) for _ in range(threads-1)]
+        work()
+        for o in others: o.result()
+    if errors: raise errors[0]
 
 def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes):
     "Bytes, or normalised floats where there are `stats`"
@@ -225,7 +240,7 @@ def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, sta
     if backdrop is not None: backdrop = tuple(o.contiguous().numpy() for o in (backdrop[0], backdrop[1], backdrop[2].double()))
     reach = None if boxes is None else boxes.numpy()
     n = kernel.room(*index.shape[1:], *digits.shape[1:], C, *size)
-    in_parts(B, lambda start,stop: kernel.paint(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), reach, room_for((n,), np.float32).numpy(), start, stop))
+    share(B, lambda todo: kernel.paint(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', mean, std, frames.numpy(), reach, room_for((n,), np.float32).numpy(), todo))
     return frames
 
 # %% ../nbs/02_render.ipynb #092ea0a4

@@ -17,7 +17,7 @@ from torchvision.utils import flow_to_image
 
 from .affine import invert_affine
 from .digits import Digits
-from .render import ENDLESS, LARGEST, alone, box_around, by_channel, check_shapes, in_parts, ink_of, render, room_for, window
+from .render import ENDLESS, LARGEST, alone, box_around, by_channel, check_shapes, ink_of, render, room_for, share, window
 from .trajectory import Scene
 from .utils import check_choice, flatten_images, show_image, to_unit
 
@@ -209,7 +209,7 @@ def _trace_cpu(scene, digits, names, composite, interpolation, pictures):
     arrays = [o.contiguous().numpy() for o in (images, scene.digit, matrix, gain.double())]
     if backdrop is not None: backdrop = tuple(o.contiguous().numpy() for o in backdrop)
     names_of = labels(scene, digits).numpy() if 'segmentation' in names else scene.digit.contiguous().numpy()
-    in_parts(B, lambda start,stop: trace(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', names_of, *(o.numpy() for o in out.values()), (H,W), start, stop))
+    share(B, lambda todo: trace(*arrays, backdrop, kernel.MODES[composite], interpolation=='nearest', names_of, *(o.numpy() for o in out.values()), (H,W), todo))
     if 'visibility' in names: out['visibility'] = _ratio(*out['visibility'].unbind(-1))
     if 'overlap' in names: out['overlap'] = _overlap(out['overlap'])
     return {k: out[k].view(torch.bool) if out[k].dtype==torch.uint8 else out[k] for k in names}
