@@ -1,4 +1,5 @@
 "Frames against torchvision, digit by digit and frame by frame, and against plain arithmetic"
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ import torch_moving_mnist.render
 from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.motion import draw_scene
-from torch_moving_mnist.render import COMPOSITES, render
+from torch_moving_mnist.render import COMPOSITES, render, room_for
 from torch_moving_mnist.trajectory import Scene
 
 MODES = dict(nearest=TF.InterpolationMode.NEAREST, bilinear=TF.InterpolationMode.BILINEAR)
@@ -158,3 +159,40 @@ def test_scene_of_the_users_own():
                   digit_size=(28,28), canvas_size=(64,64))
     frames = render_scene(DIGITS, scene)[0,:,0]
     assert torch.equal(frames[0,18:46,18:46], DIGITS[5,0]) and torch.equal(frames[1,15:43,22:50], DIGITS[5,0])
+
+
+def test_memory_is_lent_again_when_nobody_holds_it():
+    shape,other = (5,2**20),(6,2**20)
+    x = room_for(shape, np.float32)
+    views = [x[1:3], x.view(-1).numpy()[5:9], memoryview(x.numpy()), x.detach(), x.untyped_storage()]
+    where = x.data_ptr()
+    del x
+    while views: # Each of them alone keeps the memory
+        y = room_for(shape, np.float32)
+        assert y.data_ptr()!=where and where % 64==0
+        views.pop()
+        del y
+    first,second = room_for(shape, np.float32),room_for(shape, np.float32)
+    assert where in (first.data_ptr(), second.data_ptr()) and first.data_ptr()!=second.data_ptr()
+    assert room_for(other, np.float32).data_ptr() not in (first.data_ptr(), second.data_ptr())
+
+
+def test_no_more_memory_is_kept_than_is_allowed(monkeypatch):
+    monkeypatch.setattr(torch_moving_mnist.render, '_kept', kept := {})
+    monkeypatch.setattr(torch_moving_mnist.render, 'KEPT', 2**25)
+    def held(): return sum(n*len(o) for n,o in kept.items())
+    for mb in (4, 9, 5, 8, 40, 3, 7, 16): # The one of 40 is never kept, that of 3 is too small
+        room_for((mb,2**20), np.uint8)
+        assert held()<=2**25
+    several = [room_for((7,2**20), np.uint8) for _ in range(6)]
+    del several
+    assert 0<held()<=2**25
+
+
+def test_batches_that_are_held_stay_what_they_are(fonts):
+    ds = fonts(num_frames=10, img_size=64)
+    batches = [ds.get_batch(64) for _ in range(4)]
+    copies = [o.clone() for o in batches]
+    del batches[1]
+    for _ in range(5): ds.get_batch(64)
+    assert all(map(torch.equal, batches, [copies[i] for i in (0,2,3)]))

@@ -313,8 +313,8 @@ def truth(self:MovingMNIST,
 def _with_truth(self:MovingMNIST, scene, stats=None):
     "Frames, and their target"
     boxes = torch.empty(*scene.angle.shape, 4, device=self.device) if 'boxes' in self.targets else None
-    frames = self._render(scene, stats, boxes)
-    return frames, ground_truth(scene, self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes)
+    target = ground_truth(scene, self.digits, self.targets, self.composite, self.interpolation, self.pictures, boxes) # First, as long as the Scene is in the processor's cache
+    return self._render(scene, stats, boxes), target
 
 # %% ../nbs/05_data.ipynb #79914506
 @patch

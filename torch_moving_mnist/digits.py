@@ -28,6 +28,11 @@ class Digits:
     split:str          # 'train', 'valid' or 'test'
     origin:str         # Where they came from
 
+    @functools.cached_property
+    def answers(self)->Tensor: # `(N+1,)` int64
+        "The labels, and -1 at the end, where the index -1 of an empty slot points"
+        return torch.cat([self.labels, self.labels.new_full((1,), -1)])
+
     def __len__(self): return len(self.images)
     def __repr__(self): return f"{self.name!r}, {len(self):,} {self.split} images {'×'.join(map(str, self.images.shape[1:]))}, {self.origin}"
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BORDER', 'SPOTS', 'Spots', 'MODES', 'WIDE', 'Room', 'ink_box', 'words_shape', 'pack', 'stretches', 'spots_for',
-           'spot', 'call', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'divided', 'normal',
+           'spot', 'call', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'grow', 'divided', 'normal',
            'level_of', 'finish', 'finish_row', 'normalised', 'finish_narrow', 'invert', 'is_shift', 'shifted', 'copy',
            'draw', 'all_whole', 'copy_bytes', 'pack_digit', 'draw_backdrop', 'find_boxes', 'pack_digits', 'widen',
            'blank', 'finish_frame', 'room', 'cut', 'furnish', 'paint']
@@ -14,7 +14,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .lanes import LANES, ahead, bare, bits_above, chosen, claim, floats, floor, fused, ints, largest, least, load, most, ones, ramp, rint, smallest, spread, squeeze, store, take, times
+from .lanes import LANES, ahead, bare, bits_above, chosen, claim, first_one, floats, floor, fused, ints, largest, last_one, least, load, most, ones, ramp, rint, smallest, spread, squeeze, store, take, times
 from .loops import _inline, _jit
 from .render import INK
 
@@ -98,12 +98,12 @@ def stretches(
 
 # %% ../nbs/02b_kernel.ipynb #56611ef8
 SPOTS = 64
-Spots = namedtuple('Spots', 'x y u v edges asked at fx fy values') # Column and row of vectors; where their first samples lie; first and last columns with ink, for each lane, and first and last row; lines of the frame asked for; numbers of their samples' words, fractions, and what is found there for each channel and the mask
+Spots = namedtuple('Spots', 'x y u v bits edges asked at fx fy values') # Column and row of vectors; where their first samples lie; which lanes have ink; first and last column, first and last row with ink so far, sixteen times; lines of the frame asked for; numbers of their samples' words, fractions, and what is found there for each channel and the mask
 
 @_inline
 def spots_for(planes):
     "Room for a list, where images have `planes` channels"
-    return Spots(np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS, np.float32), np.zeros(2*LANES+2, np.float32), np.zeros(1, np.int32),
+    return Spots(np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS+LANES, np.int32), np.zeros(4*LANES, np.float32), np.zeros(1, np.int32),
                  np.zeros(SPOTS*LANES, np.int32), np.zeros(SPOTS*LANES, np.float32), np.zeros(SPOTS*LANES, np.float32), np.zeros((planes+1)*SPOTS*LANES, np.float32))
 
 @_inline
@@ -175,27 +175,34 @@ def opacity(spots, i, planes): return times(load(spots.values, (planes*SPOTS + i
 
 @_inline
 def lay(canvas, length, n, spots, c, planes, gain, mode, wanted):
-    "`n` vectors of a digit with `planes` channels onto channel `c` of the canvas; their ink widens `spots.edges`, unless `wanted` is None"
+    "`n` vectors of a digit with `planes` channels onto channel `c` of the canvas, and their ink added to that of channels before, unless `wanted` is None"
     brightness,ink = spread(gain[c]),spread(_float(INK))
-    if wanted is not None:
-        left,right,top,bottom = load(spots.edges, 0),load(spots.edges, LANES),int(spots.edges[2*LANES]),int(spots.edges[2*LANES+1])
     for i in range(n):
         at,level = spots.y[i]*length + spots.x[i], times(load(spots.values, (min(c, planes-1)*SPOTS + i)*LANES), brightness)
         below = load(canvas[c], at)
         if wanted is not None:
-            bits = bits_above(level, ink)
-            if mode==2: bits |= bits_above(opacity(spots, i, planes), ink)
-            if spots.x[i]+2*LANES>length: bits &= (1 << (length-LANES - spots.x[i])) - 1 # What lies beyond the canvas does not count
-            column = spread(_float(spots.x[i])) + ramp()
-            left,right = chosen(bits, least(left, column), left),chosen(bits, most(right, column), right)
-            if bits: top,bottom = min(top, int(spots.y[i])),max(bottom, int(spots.y[i]))
+            before = spots.bits[i] if c else bits_above(opacity(spots, i, planes), ink) if mode==2 else 0
+            spots.bits[i] = bits_above(level, ink) | before
         if mode==0: store(canvas[c], at, most(below, level))
         elif mode==1: store(canvas[c], at, below + level)
         else: store(canvas[c], at, level + times(spread(_float(1)) - opacity(spots, i, planes), below))
-    if wanted is not None:
-        store(spots.edges, 0, left)
-        store(spots.edges, LANES, right)
-        spots.edges[2*LANES],spots.edges[2*LANES+1] = top,bottom
+
+@_inline
+def grow(n, spots, width):
+    "Widen `spots.edges` by the ink of `n` vectors; what lies beyond the canvas does not count"
+    left,right,top,bottom = load(spots.edges, 0),load(spots.edges, LANES),load(spots.edges, 2*LANES),load(spots.edges, 3*LANES)
+    store(spots.bits, n, spread(_int(0)))
+    for i in range(0, n, LANES):
+        x,y = floats(load(spots.x, i)),floats(load(spots.y, i))
+        beyond = most(x - spread(_float(width-LANES)), spread(_float(0)))
+        lit = load(spots.bits, i) & (spread(_int(2**LANES-1)) >> ints(beyond))
+        some,first,last = bits_above(floats(lit), spread(_float(0))),x + first_one(lit),x + last_one(lit)
+        left,right = chosen(some, least(left, first), left),chosen(some, most(right, last), right)
+        top,bottom = chosen(some, least(top, y), top),chosen(some, most(bottom, y), bottom)
+    store(spots.edges, 0, left)
+    store(spots.edges, LANES, right)
+    store(spots.edges, 2*LANES, top)
+    store(spots.edges, 3*LANES, bottom)
 
 # %% ../nbs/02b_kernel.ipynb #c1a7b341
 @_inline
@@ -288,7 +295,8 @@ def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas,
         reach[:] = 0
         store(spots.edges, 0, spread(_float(W)))
         store(spots.edges, LANES, spread(_float(-1)))
-        spots.edges[2*LANES],spots.edges[2*LANES+1] = H,-1
+        store(spots.edges, 2*LANES, spread(_float(H)))
+        store(spots.edges, 3*LANES, spread(_float(-1)))
     if box[1]<0 or not good: return 0,0
     whole = is_shift(inverse)
     rows = shifted(inverse, box, H, W, begin, count) if whole else stretches(inverse, box, H, W, begin, count)
@@ -301,8 +309,10 @@ def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas,
             if whole: copy(words[p], stride, inverse, n, spots, p, frame)
             else: sample(words[p], nearest, n, spots, p)
         for c in range(C): lay(canvas, length, n, spots, c, planes, gain, mode, None if reach is None else True)
+        if reach is not None: grow(n, spots, W)
     if reach is not None:
-        if spots.edges[2*LANES+1]>=0: reach[0],reach[1],reach[2],reach[3] = smallest(load(spots.edges, 0)),spots.edges[2*LANES],largest(load(spots.edges, LANES)) + 1,spots.edges[2*LANES+1] + 1
+        left,right,top,bottom = smallest(load(spots.edges, 0)),largest(load(spots.edges, LANES)),smallest(load(spots.edges, 2*LANES)),largest(load(spots.edges, 3*LANES))
+        if bottom>=0: reach[0],reach[1],reach[2],reach[3] = left,top,right+1,bottom+1
     return rows
 
 # %% ../nbs/02b_kernel.ipynb #7d791c67
@@ -429,7 +439,7 @@ Room = namedtuple('Room', 'words canvas line begin count left right gain spots')
 def room(K, planes, h, w, C, H, W):
     "How many 32-bit words `paint` takes to work in: for K slots of `(planes,h,w)` images on a canvas `(C,H,W)`"
     rows,stride = words_shape(h, w)
-    return K*(planes+1)*rows*stride + C*H*(W+LANES) + W+1 + 4*H + 2*LANES + C + 4*SPOTS + 2*LANES+2 + 1 + (3 + planes+1)*LANES*SPOTS + 16*18
+    return K*(planes+1)*rows*stride + C*H*(W+LANES) + W+1 + 4*H + 2*LANES + C + 5*SPOTS + 5*LANES + 1 + (3 + planes+1)*LANES*SPOTS + 16*19
 
 @_inline
 def cut(piece, start, n):
@@ -452,14 +462,15 @@ def furnish(piece, K, planes, h, w, C, H, W):
     y,o = cut(wholes, o, SPOTS)
     u,o = cut(reals, o, SPOTS)
     v,o = cut(reals, o, SPOTS)
-    edges,o = cut(reals, o, 2*LANES+2)
+    bits,o = cut(wholes, o, SPOTS+LANES)
+    edges,o = cut(reals, o, 4*LANES)
     asked,o = cut(wholes, o, 1)
     at,o = cut(wholes, o, SPOTS*LANES)
     fx,o = cut(reals, o, SPOTS*LANES)
     fy,o = cut(reals, o, SPOTS*LANES)
     values,o = cut(reals, o, (planes+1)*SPOTS*LANES)
     canvas[:] = 0
-    return Room(words.reshape(K, planes+1, rows, stride), canvas.reshape(C, H*length), line, begin, count, left, right, gain, Spots(x, y, u, v, edges, asked, at, fx, fy, values))
+    return Room(words.reshape(K, planes+1, rows, stride), canvas.reshape(C, H*length), line, begin, count, left, right, gain, Spots(x, y, u, v, bits, edges, asked, at, fx, fy, values))
 
 # %% ../nbs/02b_kernel.ipynb #167ff72a
 @_jit

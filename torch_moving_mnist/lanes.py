@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LANES', 'Lanes', 'least', 'most', 'floor', 'rint', 'times', 'fused', 'bits_above', 'ones', 'chosen', 'squeeze',
-           'smallest', 'largest', 'ramp', 'spread', 'floats', 'ints', 'load', 'store', 'take', 'ahead', 'claim', 'bare']
+           'first_one', 'last_one', 'smallest', 'largest', 'ramp', 'spread', 'floats', 'ints', 'load', 'store', 'take',
+           'ahead', 'claim', 'bare']
 
 # %% ../nbs/02a_lanes.ipynb #a472cf0d
 import operator
@@ -67,6 +68,8 @@ def bits_above(x, limit): return int(((x>limit)*(1<<np.arange(LANES))).sum())
 def ones(bits): return int(bits).bit_count()
 def chosen(bits, x, y): return np.where(_flags(bits), x, y)
 def squeeze(bits, x): return np.append(x[_flags(bits)], x[~_flags(bits)])
+def first_one(bits): return floats(np.where(bits==0, 32, np.log2((bits & -bits).clip(1)))) # Numbers of bits, the lowest is 0
+def last_one(bits): return floats(np.where(bits==0, -1, np.floor(np.log2(bits.clip(1)))))
 def smallest(x): return x.min()
 def largest(x): return x.max()
 
@@ -81,6 +84,9 @@ _define(bits_above, (_F,_F), types.int64, lambda c,b,s,v: b.zext(b.bitcast(b.fcm
 _define(ones, (types.int64,), types.int64, lambda c,b,s,v: _call(b, 'ctpop.i64', v[0].type, v[0]))
 _define(chosen, (types.int64,_F,_F), _F, lambda c,b,s,v: b.select(_as_mask(b, v[0]), *v[1:]))
 _define(squeeze, (types.int64,_I), _I, lambda c,b,s,v: _call(b, f'experimental.vector.compress.v{LANES}i32', _vector[_I], v[1], _as_mask(b, v[0]), _nothing(_vector[_I])))
+_no = ir.Constant(ir.IntType(1), 0)
+_define(first_one, (_I,), _F, lambda c,b,s,v: b.sitofp(_call(b, f'cttz.v{LANES}i32', _vector[_I], v[0], _no), _vector[_F]))
+_define(last_one, (_I,), _F, lambda c,b,s,v: b.sitofp(b.sub(ir.Constant(_vector[_I], [31]*LANES), _call(b, f'ctlz.v{LANES}i32', _vector[_I], v[0], _no)), _vector[_F]))
 for f,name in ((smallest,'fmin'), (largest,'fmax')): _define(f, (_F,), types.float32, lambda c,b,s,v,name=name: _call(b, f'vector.reduce.{name}.v{LANES}f32', ir.FloatType(), v[0]))
 
 # %% ../nbs/02a_lanes.ipynb #b95940ac

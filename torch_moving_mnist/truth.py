@@ -27,7 +27,7 @@ def labels(
     digits:Digits,
 )->Tensor:         # `(B,K)` int64; -1: empty slot
     "Class of each digit"
-    return digits.labels.to(scene.digit.device)[scene.digit].masked_fill_(scene.digit<0, -1)
+    return digits.answers.to(scene.digit.device).take(scene.digit)
 
 def depth(
     scene:Scene,

@@ -35,10 +35,9 @@ def check_choice(
     choices,  # Names to choose from
 )->str:       # `value`
     "Refuse all but the names in `choices`, and offer the nearest"
-    choices = list(choices)
+    if isinstance(value, str) and value in choices: return value
     expected = f"expected one of {', '.join(map(repr, choices))}"
     if not isinstance(value, str): raise TypeError(f"{name}={value!r}; {expected}")
-    if value in choices: return value
     near = difflib.get_close_matches(value, choices, 1)
     raise ValueError(f"{name}={value!r}; {expected}" + (f". Did you mean {near[0]!r}?" if near else ''))
 
