@@ -101,10 +101,16 @@ def test_a_refused_call_leaves_the_stream_where_it_was(ds):
 
 
 def test_all_black_digits_cannot_be_measured():
-    with pytest.raises(ValueError, match="normalize='measured' found no ink"): MovingMNIST(digits=torch.zeros(7,28,28, dtype=torch.uint8), normalize='measured')
+    with pytest.raises(ValueError, match="normalize='measured' found nothing but level 0 in channel 0"): MovingMNIST(digits=torch.zeros(7,28,28, dtype=torch.uint8), normalize='measured')
 
 
 def test_nothing_is_loaded_before_the_arguments_are_checked(tmp_path):
     with pytest.raises(ValueError, match='num_frames'): MovingMNIST(tmp_path/'nowhere', num_frames=0)
     with pytest.raises(TypeError, match='download'): MovingMNIST(tmp_path/'nowhere', download=1)
     assert not (tmp_path/'nowhere').exists()
+
+
+def test_channels_without_variation_cannot_be_measured(fonts):
+    with pytest.raises(ValueError, match="found nothing but level 0 in channel 1 .* normalize=\\(mean, std\\)"): fonts(color=(1,0,0), normalize='measured')
+    white = torch.full((64,64), 255, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="found nothing but level 255 in channel 0"): fonts(background=white, normalize='measured')

@@ -427,7 +427,7 @@ def _measure(self:MovingMNIST, budget=2**26, most=16):
     share,white = levels/levels.sum(1, keepdim=True), torch.arange(256, device='cpu').double()/255
     mean = share @ white
     std = (share @ white**2 - mean**2).sqrt()
-    if not std.min()>0: raise ValueError("normalize='measured' found no ink in the rendered sequences; expected digits that are not all black and move on the canvas")
+    if not std.min()>0: raise ValueError(f"normalize='measured' found nothing but level {255*mean[std.argmin()]:.4g} in channel {std.argmin()} of the rendered sequences, whose deviation is 0; expected digits that differ from their background in every channel, or normalize=(mean, std)")
     return mean.tolist(), std.tolist()
 
 # %% ../nbs/05_data.ipynb #9da10a1c
