@@ -1,6 +1,7 @@
 "Matrices against a product of elementary ones, one pose at a time"
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
@@ -60,3 +61,20 @@ def test_any_batch_shape():
     m = affine_matrix(p(2,3,4), p(2,3,4,2), p(2,3,4)+.5, p(2,3,4,2), (28,28), (64,48))
     assert m.shape==(2,3,4,3,3)
     assert to_theta(m, (28,28), (64,48)).shape==(2,3,4,2,3)
+
+
+@pytest.mark.parametrize('dtypes', [[torch.float32]*5, [torch.float64]*5, [torch.float16]*5, [torch.bfloat16]*5, [torch.float32]*3 + [torch.float64, torch.float32], [torch.int64]*5, [torch.int32]*2 + [torch.float64]*3])
+def test_dtype_is_that_of_torchs_own_arithmetic(dtypes):
+    pose = [o.to(dtype) for o,dtype in zip((torch.tensor([30.,180,-7]), torch.tensor([[3.,4]]*3), torch.tensor([1.,2,1]), torch.tensor([[5.,0]]*3), torch.tensor([1.,1,2])), dtypes)]
+    angle,translate,scale,shear,stretch = pose
+    m = affine_matrix(angle, translate, scale, shear, (28,28), (64,48), stretch)
+    some = angle*scale*stretch*translate[:,0]*shear[:,0]
+    assert m.dtype==(some.dtype if some.is_floating_point() else torch.get_default_dtype())
+    exact = affine_matrix(*(o.double() for o in pose[:4]), (28,28), (64,48), stretch.double())
+    assert torch.equal(m, exact.to(m.dtype))
+    if dtypes==[torch.float64]*5:
+        for o in pose: o.requires_grad_()
+        with_gradients = affine_matrix(angle, translate, scale, shear, (28,28), (64,48), stretch)
+        torch.testing.assert_close(with_gradients, m, rtol=1e-12, atol=1e-12)
+        with_gradients.sum().backward()
+        assert all(o.grad.isfinite().all() for o in pose)

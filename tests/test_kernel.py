@@ -1,5 +1,5 @@
 "The compiled renderer against the reference, in every mode; its memory accesses, threads and processes"
-import concurrent.futures, os, subprocess, sys, textwrap, threading
+import concurrent.futures, os, signal, subprocess, sys, textwrap, threading
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_floats_are_exactly_those_of_the_bytes(composite, C):
 
 
 def test_batches_equal_the_transforms_to_the_bit(make):
-    for normalize in (True, False, (.3,.02)):
+    for normalize in (True, False, (.3,.02), (.43214983,3.642636), (0.,1e-38), (1e35,1e36)):
         ds = make(normalize=normalize)
         assert torch.equal(ds.get_batch(indices=range(9)), ds.batch_tfms(ds.render(ds.draw(indices=range(9)))))
 
@@ -127,6 +127,12 @@ FORK = textwrap.dedent('''
     torch.set_num_threads(2)
     ds = MovingMNIST(digits='fonts', num_frames=3, seed=0, normalize=False)
     large = torch.rand(2**22)
+    def before(): # Its parent has a team, but has not rendered
+        large.clone()
+        pid = os.fork()
+        if pid==0: signal.alarm(60), ds.get_batch(indices=range(9)), os._exit(0)
+        print(os.waitpid(pid, 0)[1])
+    before()
     expected = ds.get_batch(indices=range(9)),large.clone()
     def child():
         signal.alarm(60) # A thread that waits for those of its parent waits forever
@@ -146,7 +152,7 @@ FORK = textwrap.dedent('''
 def test_a_forked_child_has_threads_of_its_own():
     "Those that render, and torch's, which without the renderer's help would wait for its parent's"
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', FORK], capture_output=True, text=True, timeout=300)
-    assert (r.stdout, r.returncode)==('0\n0\n', 0), r.stderr
+    assert (r.stdout, r.returncode)==('0\n0\n0\n', 0), r.stderr
 
 
 @njit
@@ -230,3 +236,19 @@ def test_boxes_end_at_the_edge_of_a_canvas_of_any_width(composite):
         render(digits, index, matrix, (12,width), gain, composite, boxes=boxes)
         expected = _boxes_reference(digits, index, matrix, (12,width), gain[...,None], composite, 'bilinear')
         assert ((boxes-expected).abs()>0).sum()<=2 and boxes[...,2].max()<=width # Levels at the threshold
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning') # ctypes tells of what it could not raise
+@pytest.mark.skipif(not hasattr(signal, 'raise_signal') or os.name!='posix', reason='signals of posix')
+def test_an_interrupt_is_never_swallowed():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for delay in torch.linspace(.0005, .01, 60).tolist():
+            sent = threading.Timer(delay, lambda: os.kill(os.getpid(), signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                sent.start()
+                for _ in range(10_000): share(2, lambda todo: None)
+                sent.join()
+            sent.join()
+    finally: torch.set_num_threads(before)

@@ -6,7 +6,7 @@
 __all__ = ['linear_part', 'affine_matrix', 'invert_affine', 'to_pose', 'affine_power', 'to_theta']
 
 # %% ../nbs/01_affine.ipynb #2882c91c
-import math
+import functools, math
 
 import numpy as np
 import torch
@@ -50,10 +50,14 @@ def affine_matrix(
         return torch.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1).unflatten(-1, (3,3))
     from torch_moving_mnist.loops import matrices
     if not angle.shape==scale.shape==stretch.shape==translate.shape[:-1]==shear.shape[:-1]: pose = _spread(*pose)
-    turn,place,size,lean,pull = (o.numpy().astype(np.float64, copy=False) for o in pose)
+    turn,place,size,lean,pull = (o.double().numpy() for o in pose)
     with np.errstate(all='ignore'): turn,lean = np.tan(turn*(math.pi/360)),np.tan(lean*(math.pi/180))
     m = matrices(*(o.reshape(-1) for o in (turn, size, pull)), *(o.reshape(-1, 2) for o in (lean, place)), (*_centre(digit_size), *_centre(canvas_size)))
-    return torch.from_numpy(m).view(*turn.shape, 3, 3).to(torch.promote_types(angle.dtype, translate.dtype))
+    return torch.from_numpy(m).view(*turn.shape, 3, 3).to(_result_type(pose))
+
+def _result_type(pose):
+    found = functools.reduce(torch.promote_types, {o.dtype for o in pose})
+    return found if found.is_floating_point else torch.get_default_dtype()
 
 def _spread(angle, translate, scale, shear, stretch):
     "The same, of equal shapes"

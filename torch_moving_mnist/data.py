@@ -269,10 +269,11 @@ def _draw(self:MovingMNIST, seed, index, measure=False, times=None, num_frames=N
         return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=model,
                           split=split + len(SPLITS)*measure, device=index.device, times=times, ink=ink, attempt=attempt, color=self.color, pictures=pictures, drift=self.drift)
     def attempts(part): return 0 if self.where is None else first_accepted(self.where, draw, part, n)
-    n = max(1, _PART//(max(self.num_digits)*max(T, 0 if times is None else len(times)))) if index.device.type=='cpu' or self.where else len(index)
+    most = _PART if threading.current_thread() is threading.main_thread() else _PART//2
+    n = max(1, most//(max(self.num_digits)*max(T, 0 if times is None else len(times)))) if index.device.type=='cpu' or self.where else len(index)
     return join([draw(part, attempts(part), times) for part in index.split(n)]).to(self.device)
 
-_PART = 2**12 # Poses: as many as torch handles in one thread. Its team, once at work, goes on to spin for a while and keeps the processor from the renderer
+_PART = 2**13 # Poses that stay in the cache. From half as many on, torch calls a team of threads, which goes on to spin; the main thread's is the renderer's, that of another would keep the processor from whoever trains
 
 # %% ../nbs/05_data.ipynb #e9e3df14
 @patch
@@ -364,7 +365,8 @@ def _stats(tfms):
     if type(tfms) is not T.Compose or [type(t) for t in tfms.transforms] not in ([T.ConvertImageDtype], [T.ConvertImageDtype, T.Normalize]): return None
     convert,*norm = tfms.transforms
     if convert.dtype!=torch.float32: return None
-    return tuple([float(o) for o in v] for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
+    mean,std = ([float(o) for o in v] for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
+    return (mean,std) if all(2**-99<o<2**99 for o in std) and all(abs(o)<2**99 for o in mean) else None # The renderer counts on reciprocals
 
 @patch
 def _find_stats(self:MovingMNIST, normalize):

@@ -214,7 +214,9 @@ def divided(x, y, part):
 @_inline
 def normal(level, mean, std, part):
     "What the transforms make of whole levels; `part` is 1/std"
-    return divided(divided(level, _float(255), _float(1/255)) - spread(mean), std, part)
+    x = divided(level, _float(255), _float(1/255)) - spread(mean)
+    q = divided(x, std, part)
+    return fused(fused(q, spread(-std), x), spread(part), q)
 
 # %% ../nbs/02b_kernel.ipynb #d11cf959
 @_inline

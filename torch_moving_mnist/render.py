@@ -199,6 +199,8 @@ def _team():
     os.register_at_fork(before=lambda: dismiss(2))
     return call
 
+_team() # From now on, forks dismiss the team
+
 @cache
 def _pool(process, n): return ThreadPoolExecutor(n, thread_name_prefix='torch_moving_mnist')
 
@@ -233,9 +235,11 @@ def share(
     f,     # Called once on each thread, with the number of the next sequence, an array `(1,)` from which each takes what it does
 ):
     "Share the work among as many threads as torch uses"
-    errors,todo = [],np.zeros(1, np.int64)
+    errors,done,todo = [],set(),np.zeros(1, np.int64)
     def work(_=None):
-        try: f(todo)
+        try:
+            f(todo)
+            done.add(threading.get_ident())
         except BaseException as e: errors.append(e)
     threads = max(1, min(torch.get_num_threads(), n))
     if threads==1: work()
@@ -245,6 +249,7 @@ def share(
         work()
         for o in others: o.result()
     if errors: raise errors[0]
+    if threading.get_ident() not in done: raise KeyboardInterrupt # Which arrived before `work` could catch it, and was swallowed on the way back
 
 def _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes):
     "Bytes, or normalised floats where there are `stats`"
