@@ -78,3 +78,9 @@ def test_dtype_is_that_of_torchs_own_arithmetic(dtypes):
         torch.testing.assert_close(with_gradients, m, rtol=1e-12, atol=1e-12)
         with_gradients.sum().backward()
         assert all(o.grad.isfinite().all() for o in pose)
+
+
+@pytest.mark.parametrize('wrong', [dict(translate=(4,3)), dict(translate=(4,)), dict(shear=(4,1)), dict(shear=())])
+def test_points_have_two_coordinates(wrong):
+    pose = {**dict(angle=(4,), translate=(4,2), scale=(4,), shear=(4,2)), **wrong}
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} has shape .*expected"): affine_matrix(*(torch.ones(o) for o in pose.values()), (28,28), (64,64))

@@ -49,7 +49,7 @@ def test_agrees_with_the_reference(composite, interpolation, seed, K, T, C, digi
 def test_floats_are_exactly_those_of_the_bytes(composite, C):
     args = random_case(0, 8, 4, 5, C, (28,28), (50,71), 1., .5, False)
     frames = render(*args, composite)
-    for mean,std in (([.07522265625],[.17685937499999999]), ([0.],[1.]), ([.1,.2,.3][:C],[.5,.01,3.][:C])):
+    for mean,std in (([.07522265625],[.17685937499999999]), ([0.],[1.]), ([.1,.2,.3][:C],[.5,.01,3.][:C]), ([.43214983],[3.642636]), ([.1],[1e-40]), ([1e35],[1e37])):
         m,s = (torch.tensor(o, dtype=torch.float32)[:,None,None] for o in (mean, std))
         assert torch.equal(render(*args, composite, stats=(mean,std)), (frames.float()/255 - m)/s)
 
@@ -162,7 +162,7 @@ def following(todo): return claim(todo)
 @pytest.mark.parametrize('team', [True, False])
 @pytest.mark.parametrize('threads', [1,2,5])
 def test_errors_of_any_thread_surface_and_every_sequence_is_done_once(team, threads, monkeypatch):
-    if not team: monkeypatch.setattr(torch_moving_mnist.render, '_team', lambda: None)
+    if not team: monkeypatch.setattr(torch_moving_mnist.render, '_team', None)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -182,7 +182,7 @@ def test_the_same_frames_by_either_kind_of_threads(fonts, monkeypatch):
     ds = fonts(targets=['boxes','masks'])
     scene = ds.draw(indices=range(20))
     with_team,truth = ds.render(scene),ds.truth(scene)
-    monkeypatch.setattr(torch_moving_mnist.render, '_team', lambda: None)
+    monkeypatch.setattr(torch_moving_mnist.render, '_team', None)
     assert torch.equal(ds.render(scene), with_team)
     for name,o in ds.truth(scene).items(): assert torch.equal(o, truth[name])
 

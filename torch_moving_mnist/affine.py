@@ -41,6 +41,8 @@ def affine_matrix(
     stretch=None,      # `(…)`, factor along x and its inverse along y; None: 1
 )->Tensor:             # `(…,3,3)`, digit pixels to canvas pixels
     "The matrix of a pose, equal to what torchvision's `affine` does to the digit padded to the canvas"
+    for name,o in dict(translate=translate, shear=shear).items():
+        if o.shape[-1:]!=(2,): raise ValueError(f"{name} has shape {tuple(o.shape)}; expected (…,2), x and y")
     if stretch is None: stretch = torch.ones_like(scale)
     pose = angle,translate,scale,shear,stretch
     if angle.device.type!='cpu' or any(o.requires_grad for o in pose):
@@ -85,7 +87,7 @@ def to_pose(
     (a,b),(c,d) = (row.unbind(-1) for row in linear.unbind(-2))
     if scale is None: scale = (a*d - b*c).sqrt()
     length = a.hypot(c)
-    angle = 2*torch.where(a<0, (length-a)/c, c/(length+a)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
+    angle = 2.*torch.where(a<0., (length-a)/c, c/(length+a)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
     lean = ((a/length*b + c/length*d)/-length).atan().rad2deg()
     return dict(angle=angle.rad2deg(), scale=scale, stretch=length/scale, shear=torch.stack([lean, torch.zeros_like(lean)], -1))
 
@@ -97,21 +99,24 @@ def affine_power(
     "Real powers of affine matrices, in closed form"
     (a,b,x),(c,d,y) = (row.unbind(-1) for row in matrix[...,:2,:].unbind(-2))
     s = (a*d - b*c).sqrt()
-    h = (a+d)/2/s
-    r,turns = ((h-1)*(h+1)).abs().sqrt(), h<1
-    turn,growth = t*2*(r/(1+h)).atan(), (t*(h-1 + r).log1p()).clamp(-150, 150).expm1()
-    even = torch.where(turns, turn.cos(), 1 + growth*growth/(growth+1)/2)
-    odd = torch.where(r==0, t, torch.where(turns, turn.sin(), (growth + growth/(growth+1))/2)/r)
+    h = (a+d)*.5/s
+    r,turns = ((h-1.)*(h+1.)).abs().sqrt(), h<1.
+    turn,growth = t*(2.*(r/(1.+h)).atan()), (t*(h-1. + r).log1p()).clamp(-150, 150).expm1()
+    shrunk = growth/(growth+1.)
+    even = torch.where(turns, turn.cos(), 1. + growth*shrunk*.5)
+    odd = torch.where(r==0., t, torch.where(turns, turn.sin(), (growth + shrunk)*.5)/r)
     size = (t*s.log()).clamp(-150, 150).exp()
-    p,half,det = size*odd/s, (a+d)/2 - 1, (a-1)*(d-1) - b*c
-    near = torch.maximum(half.abs(), det.abs().sqrt())*t.abs().clamp(min=1) < .03
-    terms = [torch.ones_like(det), 2*half]
-    for _ in range(7): terms.append(2*half*terms[-1] - det*terms[-2])
-    series = 0
-    for k,term in reversed(list(enumerate(terms))): series = (t-k-1)/(k+2)*(term + series)
-    q = torch.where(near, t*series, (1 - size*even + p*half)/det)
-    u,v = (a-1)*x + b*y, c*x + (d-1)*y
-    i,j = size*even - p*half - p, p - 2*q*half
+    p,half,det = size*odd/s, (a+d)*.5 - 1., (a-1.)*(d-1.) - b*c
+    near = torch.maximum(half.abs(), det.abs().sqrt())*t.abs().clamp(min=1.) < .03
+    trace = 2.*half
+    terms = [torch.ones_like(det), trace]
+    for _ in range(7): terms.append(trace*terms[-1] - det*terms[-2])
+    series = 0.
+    for k,term in reversed(list(enumerate(terms))): series = (t - (k+1.))/(k+2.)*(term + series)
+    rest = size*even - p*half
+    q = torch.where(near, t*series, (1. - rest)/det)
+    u,v = (a-1.)*x + b*y, c*x + (d-1.)*y
+    i,j = rest - p, p - q*trace
     power = p.new_zeros(*p.shape, 3, 3)
     for k,o in enumerate([i + p*a, p*b, j*x + q*u, p*c, i + p*d, j*y + q*v]): power[...,k//3,k%3] = o
     power[...,2,2] = 1

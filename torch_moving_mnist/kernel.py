@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BORDER', 'SPOTS', 'Spots', 'MODES', 'WIDE', 'Room', 'ink_box', 'words_shape', 'pack', 'stretches', 'spots_for',
-           'spot', 'call', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'grow', 'divided', 'normal',
+           'spot', 'ask', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'grow', 'divided', 'normal',
            'level_of', 'finish', 'finish_row', 'normalised', 'finish_narrow', 'invert', 'is_shift', 'shifted', 'copy',
            'draw', 'all_whole', 'copy_bytes', 'pack_digit', 'draw_backdrop', 'find_boxes', 'pack_digits', 'widen',
            'blank', 'finish_frame', 'room', 'cut', 'furnish', 'paint']
@@ -98,12 +98,12 @@ def stretches(
 
 # %% ../nbs/02b_kernel.ipynb #56611ef8
 SPOTS = 64
-Spots = namedtuple('Spots', 'x y u v bits edges asked at fx fy values') # Column and row of vectors; where their first samples lie; which lanes have ink; first and last column, first and last row with ink so far, sixteen times; lines of the frame asked for; numbers of their samples' words, fractions, and what is found there for each channel and the mask
+Spots = namedtuple('Spots', 'x y u v bits asked at fx fy values') # Column and row of vectors; where their first samples lie; which lanes have ink; lines of the frame asked for; numbers of their samples' words, fractions, and what is found there for each channel and the mask
 
 @_inline
 def spots_for(planes):
     "Room for a list, where images have `planes` channels"
-    return Spots(np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS+LANES, np.int32), np.zeros(4*LANES, np.float32), np.zeros(1, np.int32),
+    return Spots(np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.int32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS, np.float32), np.zeros(SPOTS+LANES, np.int32), np.zeros(1, np.int32),
                  np.zeros(SPOTS*LANES, np.int32), np.zeros(SPOTS*LANES, np.float32), np.zeros(SPOTS*LANES, np.float32), np.zeros((planes+1)*SPOTS*LANES, np.float32))
 
 @_inline
@@ -122,7 +122,7 @@ def spot(begin, count, y, k, last, spots):
 
 # %% ../nbs/02b_kernel.ipynb #517bf49c
 @_inline
-def call(frame, i, spots):
+def ask(frame, i, spots):
     "Ask for the frame's memory on behalf of the `i`-th vector, unless there is no frame"
     if frame is not None:
         for j in range(4): ahead(frame, spots.asked[0] + 4*i + j)
@@ -145,7 +145,7 @@ def locate(inverse, box, nearest, stride, n, spots, frame):
         store(spots.at, i*LANES, ints(row*pitch + (column + corner)))
         store(spots.fx, i*LANES, u-column)
         store(spots.fy, i*LANES, v-row)
-        call(frame, i, spots)
+        ask(frame, i, spots)
     spots.asked[0] += 4*n
 
 # %% ../nbs/02b_kernel.ipynb #95471ff8
@@ -188,9 +188,9 @@ def lay(canvas, length, n, spots, c, planes, gain, mode, wanted):
         else: store(canvas[c], at, level + times(spread(_float(1)) - opacity(spots, i, planes), below))
 
 @_inline
-def grow(n, spots, width):
-    "Widen `spots.edges` by the ink of `n` vectors; what lies beyond the canvas does not count"
-    left,right,top,bottom = load(spots.edges, 0),load(spots.edges, LANES),load(spots.edges, 2*LANES),load(spots.edges, 3*LANES)
+def grow(n, spots, width, edges):
+    "First and last column, first and last row with ink, sixteen of each, widened by the ink of `n` vectors; what lies beyond the canvas does not count"
+    left,right,top,bottom = edges
     store(spots.bits, n, spread(_int(0)))
     for i in range(0, n, LANES):
         x,y = floats(load(spots.x, i)),floats(load(spots.y, i))
@@ -199,10 +199,7 @@ def grow(n, spots, width):
         some,first,last = bits_above(floats(lit), spread(_float(0))),x + first_one(lit),x + last_one(lit)
         left,right = chosen(some, least(left, first), left),chosen(some, most(right, last), right)
         top,bottom = chosen(some, least(top, y), top),chosen(some, most(bottom, y), bottom)
-    store(spots.edges, 0, left)
-    store(spots.edges, LANES, right)
-    store(spots.edges, 2*LANES, top)
-    store(spots.edges, 3*LANES, bottom)
+    return left,right,top,bottom
 
 # %% ../nbs/02b_kernel.ipynb #c1a7b341
 @_inline
@@ -285,24 +282,19 @@ def copy(words, stride, inverse, n, spots, p, frame):
     corner = (int(inverse[5])+BORDER)*stride + int(inverse[2])+BORDER
     for i in range(n):
         store(spots.values, (p*SPOTS + i)*LANES, byte(load(words, spots.y[i]*stride + spots.x[i] + corner), 0))
-        call(frame, i, spots)
+        ask(frame, i, spots)
     spots.asked[0] += 4*n
 
-# %% ../nbs/02b_kernel.ipynb #561d5485
+# %% ../nbs/02b_kernel.ipynb #9f0c6c9e
 @_inline
 def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas, length, begin, count, spots, reach, frame):
     "A digit onto the canvas: its first row, and the one after the last. `words` are those of its `planes` channels and, for 'over', of its mask, `gain` `(C,)` is for the canvas' channels; `reach` gets the box of its ink, in pixel edges (x, y, x, y), and `frame` is memory that will be written soon, unless they are None"
     H,W,C = len(begin)-LANES,length-LANES,len(gain)
-    if reach is not None:
-        reach[:] = 0
-        store(spots.edges, 0, spread(_float(W)))
-        store(spots.edges, LANES, spread(_float(-1)))
-        store(spots.edges, 2*LANES, spread(_float(H)))
-        store(spots.edges, 3*LANES, spread(_float(-1)))
+    if reach is not None: reach[:] = 0
     if box[1]<0 or not good: return 0,0
     whole = is_shift(inverse)
     rows = shifted(inverse, box, H, W, begin, count) if whole else stretches(inverse, box, H, W, begin, count)
-    y,k = rows[0],0
+    y,k,edges = rows[0],0,(spread(_float(W)),spread(_float(-1)),spread(_float(H)),spread(_float(-1)))
     while y<rows[1]:
         n,y,k = spot(begin, count, y, k, rows[1], spots)
         if n==0: continue
@@ -311,9 +303,9 @@ def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas,
             if whole: copy(words[p], stride, inverse, n, spots, p, frame)
             else: sample(words[p], nearest, n, spots, p)
         for c in range(C): lay(canvas, length, n, spots, c, planes, gain, mode, None if reach is None else True)
-        if reach is not None: grow(n, spots, W)
+        if reach is not None: edges = grow(n, spots, W, edges)
     if reach is not None:
-        left,right,top,bottom = smallest(load(spots.edges, 0)),largest(load(spots.edges, LANES)),smallest(load(spots.edges, 2*LANES)),largest(load(spots.edges, 3*LANES))
+        left,right,top,bottom = smallest(edges[0]),largest(edges[1]),smallest(edges[2]),largest(edges[3])
         if bottom>=0: reach[0],reach[1],reach[2],reach[3] = left,top,right+1,bottom+1
     return rows
 
@@ -441,7 +433,7 @@ Room = namedtuple('Room', 'words canvas line begin count left right gain spots')
 def room(K, planes, h, w, C, H, W):
     "How many 32-bit words `paint` takes to work in: for K slots of `(planes,h,w)` images on a canvas `(C,H,W)`"
     rows,stride = words_shape(h, w)
-    return K*(planes+1)*rows*stride + C*H*(W+LANES) + W+1 + 4*H + 2*LANES + C + 5*SPOTS + 5*LANES + 1 + (3 + planes+1)*LANES*SPOTS + 16*19
+    return K*(planes+1)*rows*stride + C*H*(W+LANES) + W+1 + 4*H + 2*LANES + C + 5*SPOTS + LANES + 1 + (3 + planes+1)*LANES*SPOTS + 16*18
 
 @_inline
 def cut(piece, start, n):
@@ -465,14 +457,13 @@ def furnish(piece, K, planes, h, w, C, H, W):
     u,o = cut(reals, o, SPOTS)
     v,o = cut(reals, o, SPOTS)
     bits,o = cut(wholes, o, SPOTS+LANES)
-    edges,o = cut(reals, o, 4*LANES)
     asked,o = cut(wholes, o, 1)
     at,o = cut(wholes, o, SPOTS*LANES)
     fx,o = cut(reals, o, SPOTS*LANES)
     fy,o = cut(reals, o, SPOTS*LANES)
     values,o = cut(reals, o, (planes+1)*SPOTS*LANES)
     canvas[:] = 0
-    return Room(words.reshape(K, planes+1, rows, stride), canvas.reshape(C, H*length), line, begin, count, left, right, gain, Spots(x, y, u, v, bits, edges, asked, at, fx, fy, values))
+    return Room(words.reshape(K, planes+1, rows, stride), canvas.reshape(C, H*length), line, begin, count, left, right, gain, Spots(x, y, u, v, bits, asked, at, fx, fy, values))
 
 # %% ../nbs/02b_kernel.ipynb #167ff72a
 @_jit

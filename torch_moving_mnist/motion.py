@@ -115,16 +115,16 @@ def _room(canvas_size, digit_size, like):
 
 def velocity_motion(rng, num_digits, times, *, canvas_size, digit_size, angle, translate, scale, shear, **_):
     "One affine step about the canvas centre, t times over"
-    u = rng.uniform(num_digits, 7)
-    place = (u[...,None,:2] - .5)*_room(canvas_size, digit_size, times)
-    a,x,y,s,p = _between(u[...,None,2:], [angle, *translate, scale, shear]).unbind(-1)
+    u,t = rng.uniform(num_digits, 7), times[:,None,None] # Time comes first, which lets every operation run along all digits, and last in the end
+    place = (u[...,:2] - .5)*_room(canvas_size, digit_size, times)
+    a,x,y,s,p = _between(u[...,2:], [angle, *translate, scale, shear]).unbind(-1)
     step = affine_matrix(a, torch.stack([x,y], -1), s, torch.stack([p, torch.zeros_like(p)], -1), (1,1), (1,1))
     step[...,:2,2] += (step[...,:2,:2]*place[...,None,:]).sum(-1) - place # The same step, seen from the place
-    power = affine_power(step, times)
-    pose = to_pose(power[...,:2,:2], (times*s.log()).clamp(-150, 150).exp())
-    turn = (times*_turn(step)).rad2deg()
+    power = affine_power(step, t)
+    pose = to_pose(power[...,:2,:2], (t*s.log()).clamp(-150, 150).exp())
+    turn = (t*_turn(step)).rad2deg()
     pose['angle'] = pose['angle'] + 360*((turn - pose['angle'])/360).round()
-    return dict(translate=place + power[...,:2,2], **pose)
+    return {k: o.movedim(0, 2).contiguous() for k,o in dict(translate=place + power[...,:2,2], **pose).items()}
 
 def _turn(step):
     "Radians by which a step turns, clockwise above 0; its own angle and this one agree at every half turn"
@@ -185,13 +185,13 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
     words = rng.words(2 + len(times), num_digits, 2)
     p,free = below(room.long(), words[:,0]).double(), (below(2*speed + 1, words[:,1:]) - speed).double()
     v,inward = free[:,0], (below(speed, words[:,2:]) + 1).double()
-    x_first,low,path,pushes = constant((True,False), torch.bool, room.device), torch.zeros_like(room), [], []
+    x_first,low,high,path,pushes = constant((True,False), torch.bool, room.device), torch.zeros_like(room), room-1, [], []
     for any_,away in zip(free[:,1:].unbind(1), inward.unbind(1)):
-        inside = p.clamp(low, room-1)
+        inside = p.clamp(low, high)
         push = inside - p
         away = away.copysign(push)
         hit_x,hit_y = (push!=low).split(1, -1)
-        v = torch.where(hit_x, torch.where(x_first, away, any_), torch.where(hit_y, torch.where(x_first, any_, away), v))
+        v = torch.where(hit_x | hit_y, torch.where(hit_x==x_first, away, any_), v) # Away from one wall, x before y
         p = inside + v
         path.append(inside)
         pushes.append(push)
@@ -201,11 +201,11 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
 # %% ../nbs/03b_motion.ipynb #3274ec94
 def _start_and_velocities(rng, num_digits, room, speed):
     "A start `(B,K,2)`, and then velocities without end; none where there is no room"
-    words = rng.words(16, num_digits, 2)
+    words,free = rng.words(16, num_digits, 2), (room>0.).double()
     yield below(room.long() + 1, words[:,0]).double()
     words = words[:,1:]
     while True:
-        yield from ((below(2*speed + 1, words) - speed).double()*(room>0)).unbind(1)
+        yield from ((below(2*speed + 1, words) - speed)*free).unbind(1)
         words = rng.words(16, num_digits, 2)
 
 def _ricochet(p, velocities, room, end):
@@ -214,13 +214,14 @@ def _ricochet(p, velocities, room, end):
     now,lines,hits = torch.zeros_like(p[...,:1]), [], p.new_zeros(*p.shape[:-1], 4)
     while True:
         lines.append(torch.cat([now,p,v,hits], -1))
-        wall = room.where(v>low, low)
-        wait = ((wall-p)/v).where(v!=low, never)
+        up,down = v>low, v<low
+        wall = room.where(up, low)
+        wait = ((wall-p)/v).where(up | down, never)
         soonest = wait.amin(-1, keepdim=True)
         now = now + soonest
-        if not (now<=end).any(): return torch.stack(lines, 2)
+        if not now.amin()<=end: return torch.stack(lines, 2)
         hit,fresh = wait <= soonest + 1e-9, next(velocities)
-        hits = hits + torch.cat([hit & (v<low), hit & (v>low)], -1)
+        hits = hits + torch.cat([hit & down, hit & up], -1)
         p,v = wall.where(hit, p + v*soonest), fresh.copysign(-v).where(hit, fresh)
 
 def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, stochastic, **_):

@@ -190,16 +190,15 @@ def _check_backdrop(pictures, which, offset, B, T):
 # %% ../nbs/02_render.ipynb #dcef83c6
 _Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
-@cache
-def _team():
-    "What calls a function on every thread of torch's team; None where that cannot be had"
+def _find_team():
+    "What calls a function on every thread of torch's team, which from now on is dismissed before a fork; None where that cannot be had"
     try: call,dismiss = (getattr(ctypes.CDLL(torch._C.__file__), o) for o in ('GOMP_parallel','omp_pause_resource_all'))
     except (AttributeError, OSError): return None
     call.argtypes,call.restype = (_Work, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
     os.register_at_fork(before=lambda: dismiss(2))
     return call
 
-_team() # From now on, forks dismiss the team
+_team = _find_team()
 
 @cache
 def _pool(process, n): return ThreadPoolExecutor(n, thread_name_prefix='torch_moving_mnist')
@@ -243,7 +242,7 @@ def share(
         except BaseException as e: errors.append(e)
     threads = max(1, min(torch.get_num_threads(), n))
     if threads==1: work()
-    elif threading.current_thread() is threading.main_thread() and _team(): _team()(_Work(work), None, threads, 0)
+    elif threading.current_thread() is threading.main_thread() and _team: _team(_Work(work), None, threads, 0)
     else:
         others = [_pool(os.getpid(), threads).submit(work) for _ in range(threads-1)]
         work()
@@ -283,12 +282,17 @@ def render(
     check_shapes(digits, index, matrix, gain, backdrop)
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
     gain = by_channel(gain, digits, backdrop)
-    if digits.device.type=='cpu': return _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes)
+    if digits.device.type=='cpu':
+        direct = stats is None or all(abs(o)<2**99 for o in stats[0]) and all(2**-99<o<2**99 for o in stats[1]) # The loops count on reciprocals
+        frames = _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats if direct else None, backdrop, boxes)
+        return frames if direct else _normalised(frames, *stats)
     if boxes is not None: boxes.copy_(_boxes_reference(digits, index, matrix, size, gain, composite, interpolation))
     if digits.device.type=='cuda' and has_triton():
         from torch_moving_mnist.gpu import paint
         return paint(digits, index, matrix, gain, size, composite, interpolation, stats, backdrop)
     frames = render_reference(digits, index, matrix, size, gain, composite, interpolation, backdrop)
-    if stats is None: return frames
-    mean,std = (frames.new_tensor(o, dtype=torch.float32)[:,None,None] for o in stats)
+    return frames if stats is None else _normalised(frames, *stats)
+
+def _normalised(frames, mean, std):
+    mean,std = (frames.new_tensor(o, dtype=torch.float32)[:,None,None] for o in (mean, std))
     return (frames/255 - mean)/std

@@ -112,12 +112,13 @@ def flow_between(matrix, drift, owner, sequence, here, there, flow, valid):
             u,v = np.floor(x+u+.5),np.floor(y+v+.5)
             valid[y,x] = 0<=u<W and 0<=v<H and owner1[int(v),int(u)]==k
 
-# %% ../nbs/02d_trace.ipynb #69205110
+# %% ../nbs/02d_trace.ipynb #7d439f1b
 @_jit
 def draw_alone(words, planes, stride, inverse, good, box, gain, nearest, canvas, length, begin, count, spots):
     "`draw` onto a black canvas"
     return draw(words, planes, stride, inverse, good, box, gain, 1, nearest, canvas, length, begin, count, spots, None, None)
 
+# %% ../nbs/02d_trace.ipynb #69205110
 @_jit
 def trace(
     images,     # As for `kernel.paint`, and so are the next six
