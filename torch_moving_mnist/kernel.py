@@ -7,7 +7,7 @@ __all__ = ['BORDER', 'SPOTS', 'Spots', 'MODES', 'WIDE', 'Room', 'ink_box', 'word
            'spot', 'ask', 'locate', 'byte', 'mean_of_four', 'sample', 'opacity', 'lay', 'grow', 'divided', 'normal',
            'level_of', 'finish', 'finish_row', 'normalised', 'finish_narrow', 'invert', 'is_shift', 'shifted', 'copy',
            'draw', 'all_whole', 'copy_bytes', 'pack_digit', 'draw_backdrop', 'find_boxes', 'pack_digits', 'widen',
-           'blank', 'finish_frame', 'room', 'cut', 'furnish', 'paint']
+           'blank', 'finish_frame', 'room', 'cut', 'furnish', 'ask_images', 'paint']
 
 # %% ../nbs/02b_kernel.ipynb #1ff816ac
 from collections import namedtuple
@@ -190,13 +190,12 @@ def lay(canvas, length, n, spots, c, planes, gain, mode, wanted):
 @_inline
 def grow(n, spots, width, edges):
     "First and last column, first and last row with ink, sixteen of each, widened by the ink of `n` vectors; what lies beyond the canvas does not count"
-    left,right,top,bottom = edges
-    store(spots.bits, n, spread(_int(0)))
+    (left,right,top,bottom),none = edges,spread(_int(0))
+    store(spots.bits, n, none)
     for i in range(0, n, LANES):
-        x,y = floats(load(spots.x, i)),floats(load(spots.y, i))
-        beyond = most(x - spread(_float(width-LANES)), spread(_float(0)))
-        lit = load(spots.bits, i) & (spread(_int(2**LANES-1)) >> ints(beyond))
-        some,first,last = bits_above(floats(lit), spread(_float(0))),x + first_one(lit),x + last_one(lit)
+        x,y = load(spots.x, i),load(spots.y, i)
+        lit = load(spots.bits, i) & (spread(_int(2**LANES-1)) >> most(x - spread(_int(width-LANES)), none))
+        some,first,last = bits_above(lit, none),x + first_one(lit),x + last_one(lit)
         left,right = chosen(some, least(left, first), left),chosen(some, most(right, last), right)
         top,bottom = chosen(some, least(top, y), top),chosen(some, most(bottom, y), bottom)
     return left,right,top,bottom
@@ -290,11 +289,12 @@ def copy(words, stride, inverse, n, spots, p, frame):
 def draw(words, planes, stride, inverse, good, box, gain, mode, nearest, canvas, length, begin, count, spots, reach, frame):
     "A digit onto the canvas: its first row, and the one after the last. `words` are those of its `planes` channels and, for 'over', of its mask, `gain` `(C,)` is for the canvas' channels; `reach` gets the box of its ink, in pixel edges (x, y, x, y), and `frame` is memory that will be written soon, unless they are None"
     H,W,C = len(begin)-LANES,length-LANES,len(gain)
-    if reach is not None: reach[:] = 0
+    if reach is not None:
+        for i in range(4): reach[i] = 0
     if box[1]<0 or not good: return 0,0
     whole = is_shift(inverse)
     rows = shifted(inverse, box, H, W, begin, count) if whole else stretches(inverse, box, H, W, begin, count)
-    y,k,edges = rows[0],0,(spread(_float(W)),spread(_float(-1)),spread(_float(H)),spread(_float(-1)))
+    y,k,edges = rows[0],0,(spread(_int(W)),spread(_int(-1)),spread(_int(H)),spread(_int(-1)))
     while y<rows[1]:
         n,y,k = spot(begin, count, y, k, rows[1], spots)
         if n==0: continue
@@ -463,9 +463,17 @@ def furnish(piece, K, planes, h, w, C, H, W):
     fy,o = cut(reals, o, SPOTS*LANES)
     values,o = cut(reals, o, (planes+1)*SPOTS*LANES)
     canvas[:] = 0
-    return Room(words.reshape(K, planes+1, rows, stride), canvas.reshape(C, H*length), line, begin, count, left, right, gain, Spots(x, y, u, v, bits, asked, at, fx, fy, values))
+    return Room(bare(words.reshape(K, planes+1, rows, stride)), bare(canvas.reshape(C, H*length)), line, begin, count, left, right, gain, Spots(x, y, u, v, bits, asked, at, fx, fy, values))
 
 # %% ../nbs/02b_kernel.ipynb #167ff72a
+@_inline
+def ask_images(pixels, size, index):
+    "Ask for the images of a sequence, of `size` bytes each, or for where they begin"
+    for k in range(len(index)):
+        start = max(index[k], 0)*size
+        for line in range(start//64, (start + min(size, 2**12))//64 + 1): ahead(pixels, line)
+
+# %% ../nbs/02b_kernel.ipynb #ce4ff8d9
 @_jit
 def paint(
     images,     # Digit images, `(N,C,h,w)` uint8
@@ -483,12 +491,14 @@ def paint(
 ):
     "Draw the sequences that nobody else draws"
     images,index,matrix,gain,out,around = bare(images),bare(index),bare(matrix),bare(gain),bare(out),None if reach is None else bare(reach)
+    pixels,whole = bare(images.reshape(images.size)),bare(out.reshape(out.size))
     (planes,h,w),(K,T),(C,H,W) = images.shape[1:],matrix.shape[1:3],out.shape[2:]
     r,length,stride = furnish(piece, K, planes, h, w, C, H, W),W + LANES,words_shape(h, w)[1]
-    flat,boxes,shift = r.words.reshape(K, planes+1, r.words.shape[2]*stride),np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
-    while True:
-        b = claim(todo)
-        if b>=len(index): return
+    flat,boxes,shift = bare(r.words.reshape(K, planes+1, r.words.shape[2]*stride)),np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
+    after = claim(todo)
+    while after<len(index):
+        b,after = after,claim(todo)
+        if after<len(index): ask_images(pixels, planes*h*w, index[after])
         find_boxes(images, index[b], boxes)
         packed = False
         for t in range(T):
@@ -500,7 +510,8 @@ def paint(
             if not packed: pack_digits(images, index[b], mode, boxes, r.words)
             packed = True
             r.left[:],r.right[:],r.spots.asked[0] = W,0,0
-            frame = out[b,t].reshape(C*H*W)
+            start = (b*T + t)*C*H*W
+            frame = whole[start:start+C*H*W]
             if backdrop is not None:
                 picture = backdrop[0][backdrop[1][b]]
                 for c in range(C): draw_backdrop(picture[c % len(picture)], backdrop[2][b,t], nearest, r.line, r.canvas[c], H, W, length)
@@ -512,4 +523,4 @@ def paint(
                 widen(rows, r.begin, r.count, r.left, r.right)
             for c in range(C):
                 m,s = (None,None) if mean is None else (mean[c],std[c])
-                finish_frame(r.canvas[c], length, r.left, r.right, m, s, out[b,t,c].reshape(H*W))
+                finish_frame(r.canvas[c], length, r.left, r.right, m, s, frame[c*H*W:(c+1)*H*W])

@@ -44,7 +44,7 @@ def _define(f, args, result, build):
 # %% ../nbs/02a_lanes.ipynb #2b27a6cf
 for op,name in {operator.add: 'fadd', operator.sub: 'fsub', operator.mul: 'fmul', operator.truediv: 'fdiv'}.items():
     _define(op, (_F,_F), _F, lambda c,b,s,v,name=name: getattr(b, name)(*v, flags=('contract',)))
-for op,name in {operator.add: 'add', operator.and_: 'and_', operator.rshift: 'lshr'}.items():
+for op,name in {operator.add: 'add', operator.sub: 'sub', operator.and_: 'and_', operator.rshift: 'lshr'}.items():
     _define(op, (_I,_I), _I, lambda c,b,s,v,name=name: getattr(b, name)(*v))
 
 # %% ../nbs/02a_lanes.ipynb #2348ba8f
@@ -56,8 +56,11 @@ def times(x, y): return x*y # Rounded before it is added to anything
 def fused(x, y, z): return (x.astype(np.float64)*y + z).astype(np.float32) # Rounded once
 
 _define(times, (_F,_F), _F, lambda c,b,s,v: b.fmul(*v))
-_define(least, (_F,_F), _F, lambda c,b,s,v: b.select(b.fcmp_ordered('<', *v), *v))
-_define(most, (_F,_F), _F, lambda c,b,s,v: b.select(b.fcmp_ordered('>', *v), *v))
+def _above(b, x, y): return b.fcmp_ordered('>', x, y) if x.type==_vector[_F] else b.icmp_signed('>', x, y)
+
+for kind in _F,_I:
+    _define(least, (kind,kind), kind, lambda c,b,s,v: b.select(_above(b, *v[::-1]), *v))
+    _define(most, (kind,kind), kind, lambda c,b,s,v: b.select(_above(b, *v), *v))
 for f,name,args in ((floor,'floor',1), (rint,'rint',1), (fused,'fma',3)):
     def build(c, b, s, v, name=f'llvm.{name}.v{LANES}f32'):
         return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(_vector[_F], [_vector[_F]]*len(v)), name), v)
@@ -68,8 +71,8 @@ def bits_above(x, limit): return int(((x>limit)*(1<<np.arange(LANES))).sum())
 def ones(bits): return int(bits).bit_count()
 def chosen(bits, x, y): return np.where(_flags(bits), x, y)
 def squeeze(bits, x): return np.append(x[_flags(bits)], x[~_flags(bits)])
-def first_one(bits): return floats(np.where(bits==0, 32, np.log2((bits & -bits).clip(1)))) # Numbers of bits, the lowest is 0
-def last_one(bits): return floats(np.where(bits==0, -1, np.floor(np.log2(bits.clip(1)))))
+def first_one(bits): return ints(np.where(bits==0, 32, np.log2((bits & -bits).clip(1)))) # Numbers of bits, the lowest is 0
+def last_one(bits): return ints(np.where(bits==0, -1, np.log2(bits.clip(1))))
 def smallest(x): return x.min()
 def largest(x): return x.max()
 
@@ -80,14 +83,14 @@ def _as_mask(b, bits): return b.bitcast(b.trunc(bits, ir.IntType(LANES)), _Bits)
 def _call(b, name, result, *args): return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(result, [o.type for o in args]), f'llvm.{name}'), args)
 def _nothing(t): return ir.Constant(t, ir.Undefined)
 
-_define(bits_above, (_F,_F), types.int64, lambda c,b,s,v: b.zext(b.bitcast(b.fcmp_ordered('>', *v), ir.IntType(LANES)), ir.IntType(64)))
+for kind in _F,_I: _define(bits_above, (kind,kind), types.int64, lambda c,b,s,v: b.zext(b.bitcast(_above(b, *v), ir.IntType(LANES)), ir.IntType(64)))
 _define(ones, (types.int64,), types.int64, lambda c,b,s,v: _call(b, 'ctpop.i64', v[0].type, v[0]))
-_define(chosen, (types.int64,_F,_F), _F, lambda c,b,s,v: b.select(_as_mask(b, v[0]), *v[1:]))
+_define(chosen, (types.int64,_I,_I), _I, lambda c,b,s,v: b.select(_as_mask(b, v[0]), *v[1:]))
 _define(squeeze, (types.int64,_I), _I, lambda c,b,s,v: _call(b, f'experimental.vector.compress.v{LANES}i32', _vector[_I], v[1], _as_mask(b, v[0]), _nothing(_vector[_I])))
 _no = ir.Constant(ir.IntType(1), 0)
-_define(first_one, (_I,), _F, lambda c,b,s,v: b.sitofp(_call(b, f'cttz.v{LANES}i32', _vector[_I], v[0], _no), _vector[_F]))
-_define(last_one, (_I,), _F, lambda c,b,s,v: b.sitofp(b.sub(ir.Constant(_vector[_I], [31]*LANES), _call(b, f'ctlz.v{LANES}i32', _vector[_I], v[0], _no)), _vector[_F]))
-for f,name in ((smallest,'fmin'), (largest,'fmax')): _define(f, (_F,), types.float32, lambda c,b,s,v,name=name: _call(b, f'vector.reduce.{name}.v{LANES}f32', ir.FloatType(), v[0]))
+_define(first_one, (_I,), _I, lambda c,b,s,v: _call(b, f'cttz.v{LANES}i32', _vector[_I], v[0], _no))
+_define(last_one, (_I,), _I, lambda c,b,s,v: b.sub(ir.Constant(_vector[_I], [31]*LANES), _call(b, f'ctlz.v{LANES}i32', _vector[_I], v[0], _no)))
+for f,name in ((smallest,'smin'), (largest,'smax')): _define(f, (_I,), types.int32, lambda c,b,s,v,name=name: _call(b, f'vector.reduce.{name}.v{LANES}i32', ir.IntType(32), v[0]))
 
 # %% ../nbs/02a_lanes.ipynb #b95940ac
 def ramp(): return np.arange(LANES, dtype=np.float32)
