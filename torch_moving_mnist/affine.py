@@ -84,12 +84,16 @@ def to_pose(
     scale=None,    # `(…)`, root of the determinant, where it is known better than the entries tell; None: computed
 )->dict:           # `angle`, `scale`, `stretch` `(…)`, `shear` `(…,2)`, y 0, as `linear_part` takes them
     "The pose of a matrix"
-    (a,b),(c,d) = (row.unbind(-1) for row in linear.unbind(-2))
+    return _pose_of(*linear.flatten(-2).unbind(-1), scale)
+
+def _pose_of(a, b, c, d, scale=None):
+    "The same, row by row"
     if scale is None: scale = (a*d - b*c).sqrt()
-    length = a.hypot(c)
-    angle = 2.*torch.where(a<0., (length-a)/c, c/(length+a)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
-    lean = ((a/length*b + c/length*d)/-length).atan().rad2deg()
-    return dict(angle=angle.rad2deg(), scale=scale, stretch=length/scale, shear=torch.stack([lean, torch.zeros_like(lean)], -1))
+    x,y = a/scale,c/scale
+    stretch = (x*x + y*y).sqrt()
+    angle = 2.*torch.where(x<0., (stretch-x)/y, y/(stretch+x)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
+    lean = ((x*b + y*d)/(stretch*stretch*-scale)).atan().rad2deg()
+    return dict(angle=angle.rad2deg(), scale=scale, stretch=stretch, shear=torch.stack([lean, torch.zeros_like(lean)], -1))
 
 # %% ../nbs/01_affine.ipynb #a3d0934f
 def affine_power(
@@ -97,6 +101,12 @@ def affine_power(
     t:Tensor,      # Exponents, any real numbers, of a shape that broadcasts with `(…)`
 )->Tensor:         # `(…,3,3)`
     "Real powers of affine matrices, in closed form"
+    entries = _power_of(matrix, t)
+    zero = torch.zeros_like(entries[0])
+    return torch.stack([*entries, zero, zero, zero+1.], -1).unflatten(-1, (3,3))
+
+def _power_of(matrix, t):
+    "The first two rows, entry by entry"
     (a,b,x),(c,d,y) = (row.unbind(-1) for row in matrix[...,:2,:].unbind(-2))
     s = (a*d - b*c).sqrt()
     h = (a+d)*.5/s
@@ -117,10 +127,7 @@ def affine_power(
     q = torch.where(near, t*series, (1. - rest)/det)
     u,v = (a-1.)*x + b*y, c*x + (d-1.)*y
     i,j = rest - p, p - q*trace
-    power = p.new_zeros(*p.shape, 3, 3)
-    for k,o in enumerate([i + p*a, p*b, j*x + q*u, p*c, i + p*d, j*y + q*v]): power[...,k//3,k%3] = o
-    power[...,2,2] = 1
-    return power
+    return i + p*a, p*b, j*x + q*u, p*c, i + p*d, j*y + q*v
 
 # %% ../nbs/01_affine.ipynb #b248408a
 def to_theta(

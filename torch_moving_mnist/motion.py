@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from .affine import affine_matrix, affine_power, to_pose
+from .affine import _pose_of, _power_of, affine_matrix
 from .trajectory import Philox, Scene, below, constant
 from .utils import check_choice, check_count, check_flag
 
@@ -120,11 +120,11 @@ def velocity_motion(rng, num_digits, times, *, canvas_size, digit_size, angle, t
     a,x,y,s,p = _between(u[...,2:], [angle, *translate, scale, shear]).unbind(-1)
     step = affine_matrix(a, torch.stack([x,y], -1), s, torch.stack([p, torch.zeros_like(p)], -1), (1,1), (1,1))
     step[...,:2,2] += (step[...,:2,:2]*place[...,None,:]).sum(-1) - place # The same step, seen from the place
-    power = affine_power(step, t)
-    pose = to_pose(power[...,:2,:2], (t*s.log()).clamp(-150, 150).exp())
+    a,b,x,c,d,y = _power_of(step, t)
+    pose = _pose_of(a, b, c, d, (t*s.log()).clamp(-150, 150).exp())
     turn = (t*_turn(step)).rad2deg()
     pose['angle'] = pose['angle'] + 360*((turn - pose['angle'])/360).round()
-    return {k: o.movedim(0, 2).contiguous() for k,o in dict(translate=place + power[...,:2,2], **pose).items()}
+    return {k: o.movedim(0, 2).contiguous() for k,o in dict(translate=place + torch.stack([x,y], -1), **pose).items()}
 
 def _turn(step):
     "Radians by which a step turns, clockwise above 0; its own angle and this one agree at every half turn"
@@ -137,8 +137,8 @@ def walls_hit(
     high:Tensor, # `(…,2)` bool: the right wall, the bottom wall
 )->Tensor:       # `(…)` uint8: 1 left, 2 right, 4 top, 8 bottom, or a sum of these
     "One number for four walls"
-    (left,top),(right,bottom) = (o.byte().unbind(-1) for o in (low, high))
-    return left + 2*right + 4*top + 8*bottom
+    (left,top),(right,bottom) = (o.view(torch.uint8).unbind(-1) for o in (low, high))
+    return left | right << 1 | top << 2 | bottom << 3
 
 # %% ../nbs/03b_motion.ipynb #11e48fac
 def _heading(u):
@@ -201,27 +201,27 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
 # %% ../nbs/03b_motion.ipynb #3274ec94
 def _start_and_velocities(rng, num_digits, room, speed):
     "A start `(B,K,2)`, and then velocities without end; none where there is no room"
-    words,free = rng.words(16, num_digits, 2), (room>0.).double()
+    words,free = rng.words(12, num_digits, 2), (room>0.).double()
     yield below(room.long() + 1, words[:,0]).double()
     words = words[:,1:]
     while True:
         yield from ((below(2*speed + 1, words) - speed)*free).unbind(1)
-        words = rng.words(16, num_digits, 2)
+        words = rng.words(12, num_digits, 2)
 
 def _ricochet(p, velocities, room, end):
-    "Moments of the hits before `end`, with positions and velocities after them, and how often each of the walls (low x, low y, high x, high y) was hit so far: `(B,K,n,9)`"
+    "Moments of the hits before `end`, with positions and velocities after them, and how often walls were hit so far, in x and y, and high ones among them: `(B,K,n,9)`"
     v,low,never = next(velocities), torch.zeros_like(room), torch.full_like(room, 1e18)
     now,lines,hits = torch.zeros_like(p[...,:1]), [], p.new_zeros(*p.shape[:-1], 4)
     while True:
         lines.append(torch.cat([now,p,v,hits], -1))
-        up,down = v>low, v<low
+        up = v>low
         wall = room.where(up, low)
-        wait = ((wall-p)/v).where(up | down, never)
+        wait = ((wall-p)/v).where(v!=low, never)
         soonest = wait.amin(-1, keepdim=True)
         now = now + soonest
-        if not now.amin()<=end: return torch.stack(lines, 2)
+        if not now.amin().item()<=end: return torch.stack(lines, 2)
         hit,fresh = wait <= soonest + 1e-9, next(velocities)
-        hits = hits + torch.cat([hit & down, hit & up], -1)
+        hits = hits + torch.cat([hit, hit & up], -1)
         p,v = wall.where(hit, p + v*soonest), fresh.copysign(-v).where(hit, fresh)
 
 def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, stochastic, **_):
@@ -232,12 +232,13 @@ def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, s
     if stochastic:
         if times.min()<0: raise ValueError(f"times={times.tolist()} go back beyond frame 0, and a stochastic motion has no past; expected times from 0, or stochastic=False")
         reached = times + 1e-9 # A hit in the moment of a frame is part of it, whatever the last bits say
-        lines = _ricochet(start, velocities, room, reached.max())
+        lines = _ricochet(start, velocities, room, reached.max().item())
         last = torch.searchsorted(lines[...,0].contiguous(), reached.expand(*start.shape[:2], -1).contiguous(), right=True) - 1
         now,p,v,hits = lines.gather(2, last[...,None].expand(-1,-1,-1,9)).split([1,2,2,4], -1)
         p = p + v*(times[:,None] - now)
-        met = hits.diff(dim=2, prepend=hits[:,:,:1])!=0
-        bounces = walls_hit(met[...,:2], met[...,2:])
+        hits = hits.movedim(-1, 0).contiguous()
+        met,high = hits.diff(prepend=hits[...,:1]).split(2)
+        bounces = walls_hit((met!=high).movedim(0, -1), (high!=0).movedim(0, -1))
     else:
         straight = start[:,:,None] + next(velocities)[:,:,None]*times[:,None]
         p = straight % (2*room).clamp(min=1)
