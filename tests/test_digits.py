@@ -237,7 +237,7 @@ def test_classes(classes):
 
 
 @pytest.mark.parametrize('kw,error,message', [
-    (dict(classes=[]), TypeError, r'classes=\[\]; expected a list of labels'), (dict(classes='3'), TypeError, "classes='3'"), (dict(classes=[1,10]), ValueError, r'holds 10; expected some of \[0, 1,'),
+    (dict(classes=[]), TypeError, r'classes=\[\]; expected a list of at least one label'), (dict(classes='3'), TypeError, "classes='3'"), (dict(classes=[1,10]), ValueError, r'holds 10; expected some of \[0, 1,'),
     (dict(classes=[True]), ValueError, 'holds True'), (dict(classes=[1.5]), ValueError, 'holds 1.5'), (dict(digit_size=0), ValueError, 'digit_size=0'), (dict(digit_size=(28,)), ValueError, 'digit_size='),
     (dict(digit_size=2.5), TypeError, 'digit_size=2.5')])
 def test_choices_that_make_no_sense(kw, error, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.data import _SETTINGS, MovingMNIST
 
 NAN = float('nan')
 
@@ -31,7 +31,8 @@ BAD = [
     ('composite', 'add', ValueError), ('composite', None, TypeError), ('interpolation', 'cubic', ValueError), ('interpolation', 2, TypeError),
     ('seed', -1, ValueError), ('seed', 2**64, ValueError), ('seed', 1.5, TypeError), ('seed', 'a', TypeError), ('seed', True, TypeError), ('seed', NAN, TypeError),
     ('length', 0, ValueError), ('length', -1, ValueError), ('length', 2.5, TypeError), ('length', 2**63, ValueError), ('length', '5', TypeError),
-    ('transform', 3, TypeError), ('device', 'gpu', ValueError), ('device', 'cuda:99', ValueError), ('device', None, ValueError), ('device', 3.5, ValueError),
+    ('transform', 3, TypeError), ('where', 'all', TypeError), ('color', 'red', TypeError), ('color', (1,2,0), ValueError), ('drift', (0,3), ValueError), ('targets', ['box'], ValueError), ('targets', ['cover'], ValueError),
+    ('motion_params', {}, ValueError), ('device', 'meta', ValueError), ('device', 'gpu', ValueError), ('device', 'cuda:99', ValueError), ('device', None, ValueError), ('device', 3.5, ValueError),
     ('download', 'yes', TypeError), ('download', None, TypeError),
 ]
 
@@ -66,6 +67,26 @@ def test_ranges_of_the_wrong_form(key, value):
 
 @pytest.fixture(scope='module')
 def ds(): return MovingMNIST(digits='fonts', normalize=False, seed=0, length=10)
+
+
+@pytest.mark.parametrize('name,value,error', [o for o in BAD if o[0] in _SETTINGS], ids=lambda o: None)
+def test_settings_are_checked_when_they_are_set(ds, name, value, error):
+    before = getattr(ds, name)
+    with pytest.raises(error, match=re.escape(name) + '.*expected'): setattr(ds, name, value)
+    assert getattr(ds, name) is before
+
+
+@pytest.mark.parametrize('name', ['img_size','normalize','split','path','digits','motion','device','canvas_size','channels'])
+def test_what_a_dataset_is_made_of_stays(ds, name):
+    with pytest.raises(AttributeError, match=f'{name} cannot be set'): setattr(ds, name, 64)
+
+
+def test_settings_that_were_changed_are_those_of_another_dataset():
+    one,settings = MovingMNIST(digits='fonts', normalize=False), dict(num_frames=6, num_digits=2, seed=3, color=(1,0,0), composite='over', affine_params=dict(angle=(0,90)), targets=['boxes'], length=50)
+    for name,o in settings.items(): setattr(one, name, o)
+    other = MovingMNIST(digits='fonts', normalize=False, **settings)
+    assert one.recipe==other.recipe and len(one)==50
+    for a,b in zip(one.get_batch(5), other.get_batch(5)): assert torch.equal(a, b) if torch.is_tensor(a) else torch.equal(a['boxes'], b['boxes'])
 
 
 @pytest.mark.parametrize('bs,error', [(0,ValueError), (-1,ValueError), (2.,TypeError), ('8',TypeError), (None,TypeError), (True,TypeError), (10**12,ValueError), ([4],TypeError)], ids=str)

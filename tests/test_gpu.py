@@ -242,7 +242,7 @@ def pretend(monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: self) # A fake has no memory to pin
     ds = MovingMNIST(digits='fonts', num_digits=[1,3], num_frames=4, seed=7, normalize=(.1,.3), composite='over', interpolation='nearest')
     with FakeTensorMode(allow_non_fake_inputs=True):
-        ds.device,ds.digits = torch.device('cuda'),dataclasses.replace(ds.digits, images=torch.empty(ds.digits.images.shape, dtype=torch.uint8, device='cuda'))
+        vars(ds).update(device=torch.device('cuda'), digits=dataclasses.replace(ds.digits, images=torch.empty(ds.digits.images.shape, dtype=torch.uint8, device='cuda')))
         forget()
         yield ds, calls
     forget()
@@ -273,7 +273,7 @@ def test_ground_truth_waits_for_the_device_only_to_count_and_to_speak(pretend):
     "What is seen of a digit is counted on canvases whose number depends on the Scene, and sentences are made on the host"
     ds = pretend[0]
     ds.targets = tuple(o for o in TARGETS if o not in ('visibility','caption','backdrop'))
-    ds.digits = dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda'))
+    vars(ds).update(digits=dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda')))
     ds.get_batch(3)
     with Waits() as seen: frames,truth = ds.get_batch(3)
     assert seen.found==[] and set(truth)==set(ds.targets)

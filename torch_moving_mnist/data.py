@@ -59,7 +59,10 @@ def _check_num_digits(num_digits):
 
 def _check_device(device):
     "A device that holds tensors"
-    try: return torch.empty(0, device=torch.device(device)).device
+    try:
+        x = torch.zeros(1, device=torch.device(device))
+        x.cpu()
+        return x.device
     except Exception as e: raise ValueError(f"device={device!r} cannot be used: {' '.join(str(e).split())}") from e
 
 # %% ../nbs/05_data.ipynb #718243a2
@@ -73,10 +76,19 @@ def _check_color(color):
     if x.ndim!=2 or x.shape[1]!=3 or not len(x) or not 0<=x.min()<=x.max()<=1: raise ValueError(f"color={color!r}; {expected}")
     return tuple(map(tuple, x.tolist()))
 
-def _check_drift(drift, background):
+def _check_drift(drift, still):
     lo,hi = check_range('drift', drift, 0, zero=True)
-    if hi and background is None: raise ValueError(f"drift={drift!r} does nothing without a background; expected background=…")
+    if hi and still: raise ValueError(f"drift={drift!r} does nothing without a background; expected background=…")
     return lo,hi
+
+def _check_function(name, f):
+    if f is not None and not callable(f): raise TypeError(f"{name}={f!r}; expected a function or None")
+    return f
+
+def _check_params(motion, **given): # One of `affine_params` and `motion_params`
+    "All parameters of the motion, if it takes those that are given"
+    model,params = check_motion(motion, **given)
+    return params if model.takes in given else None
 
 # %% ../nbs/05_data.ipynb #fae37f25
 def _check_stats(normalize, channels):
@@ -93,6 +105,25 @@ def _check_stats(normalize, channels):
     sizes_fit = len(mean)==len(std) and len(mean) in (1,channels)
     if not sizes_fit or not all(map(math.isfinite, mean+std)) or min(std)<=0: raise ValueError(f"normalize={normalize!r}; {expected}")
     return mean,std
+
+# %% ../nbs/05_data.ipynb #dd8baa88
+_SETTINGS = dict(
+    affine_params=lambda ds, o: _check_params(ds.motion, affine_params=o),
+    motion_params=lambda ds, o: _check_params(ds.motion, motion_params=o),
+    num_digits=lambda ds, o: _check_num_digits(o),
+    num_frames=lambda ds, o: check_count('num_frames', o, 1, 2**20),
+    concat=lambda ds, o: check_flag('concat', o),
+    color=lambda ds, o: _check_color(o),
+    drift=lambda ds, o: _check_drift(o, ds.pictures is None),
+    where=lambda ds, o: _check_function('where', o),
+    composite=lambda ds, o: check_choice('composite', o, COMPOSITES),
+    interpolation=lambda ds, o: check_choice('interpolation', o, INTERPOLATIONS),
+    targets=lambda ds, o: check_targets(o, ds.composite, ds.digits.labels is not None, ds.pictures is not None),
+    seed=lambda ds, o: None if o is None else check_count('seed', o, 0, 2**64-1),
+    length=lambda ds, o: check_count('length', o, 1, 2**63-1),
+    transform=lambda ds, o: _check_function('transform', o),
+)
+_FIXED = 'path', 'img_size', 'normalize', 'digits', 'classes', 'digit_size', 'split', 'motion', 'background', 'device', 'download', 'canvas_size', 'pictures', 'channels', 'ink', 'stats'
 
 # %% ../nbs/05_data.ipynb #f91d8095
 class MovingMNIST(Dataset):
@@ -125,35 +156,34 @@ class MovingMNIST(Dataset):
         device='cpu',                # Where digits live and frames are rendered
         download=True,               # Download MNIST where `path` does not hold it
     ):
-        self.motion = motion
-        model,params = check_motion(motion, affine_params, motion_params)
-        self.affine_params,self.motion_params = (params if model.takes==o else None for o in ('affine_params','motion_params'))
-        self.num_digits = _check_num_digits(num_digits)
-        self.num_frames = check_count('num_frames', num_frames, 1, 2**20)
-        self.concat = check_flag('concat', concat)
-        self.composite = check_choice('composite', composite, COMPOSITES)
-        self.interpolation = check_choice('interpolation', interpolation, INTERPOLATIONS)
-        self.seed = None if seed is None else check_count('seed', seed, 0, 2**64-1)
-        for name,o in dict(transform=transform, where=where).items():
-            if o is not None and not callable(o): raise TypeError(f"{name}={o!r}; expected a function or None")
+        self.motion,self.affine_params,self.motion_params = motion, affine_params, motion_params
+        self.num_digits,self.num_frames,self.concat,self.seed = num_digits, num_frames, concat, seed
+        self.composite,self.interpolation,self.color = composite, interpolation, color
         self.transform,self.where,self.device,self._position,self._home = transform, where, _check_device(device), 0, (0,1)
         _check_size(img_size, (1,1))
-        if length is not None: check_count('length', length, 1, 2**63-1)
+        if length is not None: self.length = length
         loaded = load_digits(digits, path, split, check_flag('download', download), classes, digit_size)
         self.digits = dataclasses.replace(loaded, images=loaded.images.to(self.device), labels=None if loaded.labels is None else loaded.labels.to(self.device))
         self.canvas_size = _check_size(img_size, self.digits.images.shape[-2:])
-        self.targets = check_targets(targets, self.composite, self.digits.labels is not None, background is not None)
-        self.color,self.drift = _check_color(color), _check_drift(drift, background)
         self.pictures = None if background is None else load_pictures(background).to(self.device)
-        self.channels = max(self.digits.images.shape[1], 1 if color is None else 3, 1 if background is None else self.pictures.shape[1])
-        self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(model.draw).parameters else None
+        self.targets,self.drift = targets, drift
+        self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(check_motion(motion)[0].draw).parameters else None
         own = callable(motion) or where is not None
         self._draw(0, torch.zeros(1, dtype=torch.int64, device='cpu'), num_frames=self.num_frames if own else 1) # What refuses to be drawn is refused now
-        self.length = len(self.digits) if length is None else int(length)
+        if length is None: self.length = len(self.digits)
         self.classes = None if classes is None else np.ravel(classes).tolist()
         self.digit_size = None if digit_size is None else list(self.digits.images.shape[-2:])
         self.stats = self._find_stats(_check_stats(normalize, self.channels))
         self.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32)] + ([T.Normalize(*self.stats)] if self.stats else []))
+
+    def __setattr__(self, name, value):
+        "Settings are checked whenever they are set"
+        if name in _FIXED and 'stats' in self.__dict__:
+            raise AttributeError(f"{name} cannot be set on a dataset that is there; expected another dataset" + ', or another batch_tfms'*(name in ('normalize','stats')))
+        super().__setattr__(name, _SETTINGS[name](self, value) if name in _SETTINGS else value)
+
+    @property
+    def channels(self): return max(self.digits.images.shape[1], 1 if self.color is None else 3, 1 if self.pictures is None else self.pictures.shape[1])
 
     def __len__(self): return self.length
 
@@ -333,6 +363,7 @@ def __getitem__(self:MovingMNIST,
     i:int,   # Which sequence; negative: counted from the end
 ):           # uint8 `(T,C,H,W)`, or a list of T `(C,H,W)` where `concat` is False; with targets, a pair of that and a dict; after `transform`
     "One sequence"
+    if isinstance(i, (slice, list, tuple)): raise TypeError(f"index={i!r}; expected a whole number; several sequences at once come from get_batch(indices=…), or as bytes from render(draw(indices=…))")
     i = check_count('index', i, None)
     if not -self.length<=i<self.length: raise self._out_of_range(i)
     return self.__getitems__([i])[0]
@@ -437,6 +468,7 @@ def denormalize(self:MovingMNIST,
     x:Tensor, # What `get_batch` returns, or a part of it: `(…,C,H,W)`
 )->Tensor:    # The same shape in [0,1], float
     "Undo `batch_tfms`: what it makes of black becomes 0, what it makes of white 1"
+    if not isinstance(x, Tensor): raise TypeError(f"x is a {type(x).__name__}; expected a tensor of frames" + (', the first of the pair' if isinstance(x, tuple) else ''))
     if not x.is_floating_point() or self.batch_tfms is None: return T.functional.convert_image_dtype(x, torch.float32)
     ends = torch.tensor([0,255], dtype=torch.uint8, device=x.device)[:,None,None,None,None]
     black,white = self.batch_tfms(ends.expand(2, 1, self.channels, *self.canvas_size))[:,0,:,:1,:1]

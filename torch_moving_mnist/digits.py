@@ -73,7 +73,9 @@ def _from_arrays(images, labels=None, name='digits'):
     x = torch.as_tensor(images, device=None if isinstance(images, Tensor) else 'cpu')
     if x.dtype!=torch.uint8: raise TypeError(f"{name} holds {x.dtype}; {expected}")
     if x.ndim==3: x = x[:,None]
-    if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape: raise ValueError(f"{name} has shape {tuple(np.shape(images))}; {expected}")
+    if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape:
+        last = x.ndim==4 and x.shape[3] in (1,3)
+        raise ValueError(f"{name} has shape {tuple(np.shape(images))}; {expected}" + (', which moveaxis(…, -1, 1) makes of channels that come last' if last else ''))
     if labels is None: return x.contiguous(), None
     try: y = torch.as_tensor(labels, device='cpu')
     except (TypeError, ValueError, RuntimeError) as e: raise TypeError(f"labels of {name} cannot be used: {e}; expected whole numbers") from e
@@ -204,7 +206,7 @@ def _from_family(name, path, train, download):
 def _of_classes(images, labels, classes):
     "Those whose label is among `classes`"
     classes = [classes] if isinstance(classes, int) and not isinstance(classes, bool) else classes
-    if not isinstance(classes, (list, tuple, range)) or not len(classes): raise TypeError(f"classes={classes!r}; expected a list of labels")
+    if not isinstance(classes, (list, tuple, range)) or not len(classes): raise TypeError(f"classes={classes!r}; expected a list of at least one label, or None for all")
     if labels is None: raise ValueError(f"classes={classes!r}, but the digits have no labels; expected a pair (images, labels)")
     there = labels.unique().tolist()
     for o in classes:
