@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms as T
 
 from torch_moving_mnist.data import _SETTINGS, MovingMNIST
 
@@ -109,10 +110,43 @@ def test_index(ds, i, error):
     with pytest.raises(error, match=r'index.*expected'): ds[i]
 
 
+def test_motions_of_ones_own():
+    def narrow(rng, num_digits, times): return dict(translate=torch.zeros(len(rng.index), num_digits, len(times), 2))
+    def single(rng, num_digits, times, **_): return dict(translate=torch.zeros(1, num_digits, len(times), 2))
+    with pytest.raises(TypeError, match="motion=narrow cannot be called: .*expected a function of"): MovingMNIST(digits='fonts', motion=narrow)
+    with pytest.raises(ValueError, match=r'motion=single returned translate \(1, 3, 4, 2\); expected a tensor \(2, 3, 4, 2\)'): MovingMNIST(digits='fonts', motion=single)
+
+
 def test_render(ds):
     with pytest.raises(TypeError, match='scene is a Tensor; expected a Scene'): ds.render(torch.zeros(3))
     other = MovingMNIST(digits=torch.zeros(7,20,20, dtype=torch.uint8), normalize=False).draw(1)
     with pytest.raises(ValueError, match=r'scene has digits of \(20, 20\) pixels; expected \(28, 28\)'): ds.render(other)
+
+
+@pytest.mark.parametrize('mean,std', [([.1,.5,.9],[.2]*3), ([.1,.2],[.3,.4]), ([.1],[.3]*3), ([],[])], ids=str)
+@pytest.mark.parametrize('color', [None, 'random'])
+def test_transforms_that_do_not_fit_the_channels(mean, std, color):
+    "Torch's own transforms fail there as well, where numbers and channels differ"
+    ds = MovingMNIST(digits='fonts', normalize=False, seed=0, color=color)
+    channels = 1 if color is None else 3
+    fits = {len(mean),len(std)}<={1,channels}
+    ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)])
+    if fits: return torch.testing.assert_close(ds.get_batch(indices=[0]), ds.batch_tfms(ds.render(ds.draw(indices=[0]))), rtol=0, atol=0)
+    with pytest.raises((ValueError, RuntimeError)): ds.batch_tfms(ds.render(ds.draw(indices=[0])))
+    with pytest.raises(ValueError, match=r'stats=.*expected \(mean, std\)'): ds.get_batch(1)
+    with pytest.raises(ValueError, match=r'stats=.*expected \(mean, std\)'): ds.render(ds.draw(1), (mean, std))
+
+
+@pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,))], ids=str)
+def test_numbers_of_every_kind_normalise(mean, std):
+    ds = MovingMNIST(digits='fonts', normalize=False, seed=0)
+    ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)])
+    torch.testing.assert_close(ds.get_batch(indices=[0,1]), ds.batch_tfms(ds.render(ds.draw(indices=[0,1]))), rtol=0, atol=0)
+
+
+def test_a_deviation_of_zero_is_refused_as_torchvision_does(ds):
+    with pytest.raises(ValueError, match='std not 0'): ds.render(ds.draw(indices=[0]), ([.1],[0.]))
+    with pytest.raises(TypeError, match='stats=5; expected'): ds.render(ds.draw(indices=[0]), 5)
 
 
 def test_a_refused_call_leaves_the_stream_where_it_was(ds):

@@ -366,6 +366,15 @@ def test_every_upright_matrix_has_one_pose(entries):
     for k in ('scale','stretch'): torch.testing.assert_close(again[k], pose[k], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize('dtype,factor', [(torch.float32,1e-30), (torch.float32,1e30), (torch.float64,1e-250), (torch.float64,1e250)], ids=str)
+def test_angle_and_shear_of_a_matrix_do_not_depend_on_its_size(dtype, factor):
+    "Also where the squares of its entries are beyond the range of floats"
+    m = torch.tensor([[-.6,.3],[.8,1.1]], dtype=dtype)
+    one,other = to_pose(-m), to_pose(-m*factor, torch.tensor(factor, dtype=dtype))
+    for k in ('angle','shear'): torch.testing.assert_close(other[k], one[k], rtol=1e-5, atol=1e-5)
+
+
+
 def test_pose_of_a_pose():
     for angle in (-180.,-179.,-90.,0.,5.,90.,135.,180.):
         pose = dict(angle=torch.tensor(angle), scale=torch.tensor(2.), stretch=torch.tensor(1.5), shear=torch.tensor([20.,0]))

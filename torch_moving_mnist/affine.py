@@ -84,16 +84,19 @@ def to_pose(
     scale=None,    # `(…)`, root of the determinant, where it is known better than the entries tell; None: computed
 )->dict:           # `angle`, `scale`, `stretch` `(…)`, `shear` `(…,2)`, y 0, as `linear_part` takes them
     "The pose of a matrix"
-    return _pose_of(*linear.flatten(-2).unbind(-1), scale)
+    (a,b),(c,d) = (row.unbind(-1) for row in linear.unbind(-2))
+    return _pose_of(a, b, c, d, scale)
 
 def _pose_of(a, b, c, d, scale=None):
     "The same, row by row"
     if scale is None: scale = (a*d - b*c).sqrt()
-    x,y = a/scale,c/scale
-    stretch = (x*x + y*y).sqrt()
-    angle = 2.*torch.where(x<0., (stretch-x)/y, y/(stretch+x)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
-    lean = ((x*b + y*d)/(stretch*stretch*-scale)).atan().rad2deg()
-    return dict(angle=angle.rad2deg(), scale=scale, stretch=stretch, shear=torch.stack([lean, torch.zeros_like(lean)], -1))
+    size = a.abs() + c.abs()
+    x,y = a/size,c/size
+    unit = (x*x + y*y).sqrt() # Squares of numbers that are neither huge nor tiny, and ten times as fast as torch's `hypot`
+    length = unit*size
+    angle = 2.*torch.where(x<0., (unit-x)/y, y/(unit+x)).atan() # Not atan2, whose last bit depends on a number's place in the tensor
+    lean = ((x/unit*b + y/unit*d)/-length).atan().rad2deg()
+    return dict(angle=angle.rad2deg(), scale=scale, stretch=length/scale, shear=torch.stack([lean, torch.zeros_like(lean)], -1))
 
 # %% ../nbs/01_affine.ipynb #a3d0934f
 def affine_power(

@@ -53,6 +53,7 @@ def _check_size(img_size, digit_size):
 
 def _check_num_digits(num_digits):
     "How many digits a sequence may have, as a list"
+    if getattr(num_digits, 'ndim', 0)==1: num_digits = num_digits.tolist() # Numpy's or torch's
     if not isinstance(num_digits, (list, tuple, range)): num_digits = [num_digits]
     if not len(num_digits): raise ValueError(f"num_digits={num_digits!r} is empty; expected at least one number of digits")
     return [check_count('num_digits', o, 1, 1024) for o in num_digits]
@@ -122,6 +123,7 @@ _SETTINGS = dict(
     seed=lambda ds, o: None if o is None else check_count('seed', o, 0, 2**64-1),
     length=lambda ds, o: check_count('length', o, 1, 2**63-1),
     transform=lambda ds, o: _check_function('transform', o),
+    batch_tfms=lambda ds, o: _check_function('batch_tfms', o),
 )
 _FIXED = 'path', 'img_size', 'normalize', 'digits', 'classes', 'digit_size', 'split', 'motion', 'background', 'device', 'download', 'canvas_size', 'pictures', 'channels', 'ink', 'stats'
 
@@ -169,7 +171,7 @@ class MovingMNIST(Dataset):
         self.targets,self.drift = targets, drift
         self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(check_motion(motion)[0].draw).parameters else None
         own = callable(motion) or where is not None
-        self._draw(0, torch.zeros(1, dtype=torch.int64, device='cpu'), num_frames=self.num_frames if own else 1) # What refuses to be drawn is refused now
+        self._draw(0, torch.arange(2, device='cpu'), num_frames=self.num_frames if own else 1) # What refuses to be drawn is refused now
         if length is None: self.length = len(self.digits)
         self.classes = None if classes is None else np.ravel(classes).tolist()
         self.digit_size = None if digit_size is None else list(self.digits.images.shape[-2:])
@@ -396,7 +398,7 @@ def _stats(tfms):
     if type(tfms) is not T.Compose or [type(t) for t in tfms.transforms] not in ([T.ConvertImageDtype], [T.ConvertImageDtype, T.Normalize]): return None
     convert,*norm = tfms.transforms
     if convert.dtype!=torch.float32: return None
-    return tuple([float(o) for o in v] for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
+    return tuple(np.ravel(v).tolist() for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
 
 @patch
 def _find_stats(self:MovingMNIST, normalize):

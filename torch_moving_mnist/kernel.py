@@ -495,10 +495,10 @@ def paint(
     (planes,h,w),(K,T),(C,H,W) = images.shape[1:],matrix.shape[1:3],out.shape[2:]
     r,length,stride = furnish(piece, K, planes, h, w, C, H, W),W + LANES,words_shape(h, w)[1]
     flat,boxes,shift = bare(r.words.reshape(K, planes+1, r.words.shape[2]*stride)),np.zeros((K,4), np.int64),np.zeros((K,2), np.int64)
-    after = claim(todo)
-    while after<len(index):
-        b,after = after,claim(todo)
-        if after<len(index): ask_images(pixels, planes*h*w, index[after])
+    while True:
+        b = claim(todo)
+        if b>=len(index): return
+        if todo[0]<len(index): ask_images(pixels, planes*h*w, index[todo[0]])
         find_boxes(images, index[b], boxes)
         packed = False
         for t in range(T):

@@ -8,7 +8,7 @@ __all__ = ['affine_params', 'velocity_params', 'MOTIONS', 'check_range', 'check_
            'Motion', 'check_motion', 'check_times', 'draw_color', 'draw_background', 'draw_scene']
 
 # %% ../nbs/03b_motion.ipynb #4cd1bf54
-import dataclasses, functools, math
+import contextlib, dataclasses, functools, inspect, math
 from types import SimpleNamespace
 
 import torch
@@ -137,7 +137,7 @@ def walls_hit(
     high:Tensor, # `(…,2)` bool: the right wall, the bottom wall
 )->Tensor:       # `(…)` uint8: 1 left, 2 right, 4 top, 8 bottom, or a sum of these
     "One number for four walls"
-    (left,top),(right,bottom) = (o.view(torch.uint8).unbind(-1) for o in (low, high))
+    (left,top),(right,bottom) = (o.bool().view(torch.uint8).unbind(-1) for o in (low, high))
     return left | right << 1 | top << 2 | bottom << 3
 
 # %% ../nbs/03b_motion.ipynb #11e48fac
@@ -210,7 +210,7 @@ def _start_and_velocities(rng, num_digits, room, speed):
 
 def _ricochet(p, velocities, room, end):
     "Moments of the hits before `end`, with positions and velocities after them, and how often walls were hit so far, in x and y, and high ones among them: `(B,K,n,9)`"
-    v,low,never = next(velocities), torch.zeros_like(room), torch.full_like(room, 1e18)
+    v,low,never = next(velocities), torch.zeros_like(room), torch.full_like(room, 1e300)
     now,lines,hits = torch.zeros_like(p[...,:1]), [], p.new_zeros(*p.shape[:-1], 4)
     while True:
         lines.append(torch.cat([now,p,v,hits], -1))
@@ -317,11 +317,19 @@ def check_motion(
     else: found = MOTIONS[check_choice('motion', motion, MOTIONS)]
     if affine_params is _UNSET: affine_params = None
     given = dict(affine_params=affine_params, motion_params=motion_params)
+    if found.own: _check_signature(found, motion_params)
     other = 'motion_params' if found.takes=='affine_params' else 'affine_params'
     if given[other] is not None and not (other=='affine_params' and check_affine_params(affine_params)==check_affine_params()):
         raise ValueError(f"{other}={given[other]!r} does nothing for motion={motion!r}; expected its parameters in {found.takes}")
     return found, found.check(given[found.takes])
 
+def _check_signature(model, params):
+    "Refuse a function that cannot take what models are given"
+    with contextlib.suppress(ValueError): # Functions without a signature
+        try: inspect.signature(model.draw).bind_partial(None, 1, None, **dict.fromkeys([*_GIVEN, *_as_dict('motion_params', params)]))
+        except TypeError as e: raise TypeError(f"motion={model.own} cannot be called: {e}; expected a function of (rng, num_digits, times, *, its own parameters, **_)") from None
+
+_GIVEN = 'num_frames', 'canvas_size', 'digit_size', 'ink'
 _UNSET = affine_params # What an argument `affine_params` is where nobody gave one
 
 # %% ../nbs/03b_motion.ipynb #c40ac9d1
