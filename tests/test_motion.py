@@ -600,14 +600,14 @@ def test_a_function_of_ones_own(fonts):
     with pytest.raises(ValueError, match="affine_params=.* does nothing"): fonts(motion=sway, affine_params=dict(angle=(0,1)))
 
 
-def zeros(num_digits, times, *more): return torch.zeros(1, num_digits, len(times), *more)
+def zeros(num_digits, times, *more): return torch.zeros(2, num_digits, len(times), *more) # Two sequences are drawn to see whether a function can
 
 
 WRONG = [
     (lambda rng, n, t, **_: None, TypeError, 'returned None; expected a dict with translate'), (lambda rng, n, t, **_: dict(angle=zeros(n,t)), TypeError, 'expected a dict with translate'),
-    (lambda rng, n, t, **_: dict(translate=zeros(n,t)), ValueError, r'translate \(1, 3, 5\); expected a tensor \(1, 3, 5, 2\)'), (lambda rng, n, t, **_: dict(translate=[1,2]), ValueError, r'translate \[1, 2\]'),
+    (lambda rng, n, t, **_: dict(translate=zeros(n,t)), ValueError, r'translate \(2, 3, 5\); expected a tensor \(2, 3, 5, 2\)'), (lambda rng, n, t, **_: dict(translate=[1,2]), ValueError, r'translate \[1, 2\]'),
     (lambda rng, n, t, **_: dict(translate=zeros(n,t,2), angel=zeros(n,t)), ValueError, "angel.*Did you mean 'angle'"), (lambda rng, n, t, **_: dict(translate=zeros(n,t,2)/0), ValueError, 'translate with numbers that are not finite'),
-    (lambda rng, n, t, **_: dict(translate=zeros(n,t,2), shear=zeros(n,t)), ValueError, r'shear \(1, 3, 5\)'), (lambda rng, n, t, **_: dict(translate=zeros(n,t,2), gain=zeros(n,t).long()[...,:2]), ValueError, 'gain'),
+    (lambda rng, n, t, **_: dict(translate=zeros(n,t,2), shear=zeros(n,t)), ValueError, r'shear \(2, 3, 5\)'), (lambda rng, n, t, **_: dict(translate=zeros(n,t,2), gain=zeros(n,t).long()[...,:2]), ValueError, 'gain'),
 ]
 
 
