@@ -1,4 +1,5 @@
 "Every parameter refuses what makes no sense, and says its name, its value and what was expected"
+import functools
 import math
 import re
 
@@ -82,6 +83,15 @@ def test_what_a_dataset_is_made_of_stays(ds, name):
     with pytest.raises(AttributeError, match=f'{name} cannot be set'): setattr(ds, name, 64)
 
 
+def test_a_subclass_may_keep_what_the_dataset_does_not():
+    class Mine(MovingMNIST):
+        def __init__(self, path, **kw):
+            super().__init__(digits='fonts', normalize=False, **kw)
+            self.path = path
+    assert Mine('here').path=='here'
+    with pytest.raises(AttributeError, match='digits cannot be set'): Mine('here').digits = 'mnist'
+
+
 def test_settings_that_were_changed_are_those_of_another_dataset():
     one,settings = MovingMNIST(digits='fonts', normalize=False), dict(num_frames=6, num_digits=2, seed=3, color=(1,0,0), composite='over', affine_params=dict(angle=(0,90)), targets=['boxes'], length=50)
     for name,o in settings.items(): setattr(one, name, o)
@@ -113,6 +123,10 @@ def test_index(ds, i, error):
 def test_motions_of_ones_own():
     def narrow(rng, num_digits, times): return dict(translate=torch.zeros(len(rng.index), num_digits, len(times), 2))
     def single(rng, num_digits, times, **_): return dict(translate=torch.zeros(1, num_digits, len(times), 2))
+    @functools.wraps(narrow)
+    def wide(*args, **_): return narrow(*args)
+    assert MovingMNIST(digits='fonts', normalize=False, motion=wide)[0].shape==(4,1,64,64)
+    with pytest.raises(TypeError, match="motion_params=.1.; expected a dict"): MovingMNIST(digits='fonts', motion=wide, motion_params=[1])
     with pytest.raises(TypeError, match="motion=narrow cannot be called: .*expected a function of"): MovingMNIST(digits='fonts', motion=narrow)
     with pytest.raises(ValueError, match=r'motion=single returned translate \(1, 3, 4, 2\); expected a tensor \(2, 3, 4, 2\)'): MovingMNIST(digits='fonts', motion=single)
 
@@ -137,7 +151,7 @@ def test_transforms_that_do_not_fit_the_channels(mean, std, color):
     with pytest.raises(ValueError, match=r'stats=.*expected \(mean, std\)'): ds.render(ds.draw(1), (mean, std))
 
 
-@pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,))], ids=str)
+@pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,)), (torch.tensor([.1]).bfloat16(),torch.tensor([.3]).bfloat16()), (torch.tensor([.1], requires_grad=True),.3), (torch.zeros(1,64,64),torch.ones(1,64,64)*.3)], ids=str)
 def test_numbers_of_every_kind_normalise(mean, std):
     ds = MovingMNIST(digits='fonts', normalize=False, seed=0)
     ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)])
@@ -145,8 +159,10 @@ def test_numbers_of_every_kind_normalise(mean, std):
 
 
 def test_a_deviation_of_zero_is_refused_as_torchvision_does(ds):
-    with pytest.raises(ValueError, match='std not 0'): ds.render(ds.draw(indices=[0]), ([.1],[0.]))
-    with pytest.raises(TypeError, match='stats=5; expected'): ds.render(ds.draw(indices=[0]), 5)
+    for std in (0., 1e-50):
+        with pytest.raises(ValueError, match='std not 0'): ds.render(ds.draw(indices=[0]), ([.1],[std]))
+    for stats in (5, {}):
+        with pytest.raises(TypeError, match=f'stats={stats}; expected'): ds.render(ds.draw(indices=[0]), stats)
 
 
 def test_a_refused_call_leaves_the_stream_where_it_was(ds):

@@ -180,7 +180,7 @@ class MovingMNIST(Dataset):
 
     def __setattr__(self, name, value):
         "Settings are checked whenever they are set"
-        if name in _FIXED and 'stats' in self.__dict__:
+        if name in _FIXED and 'stats' in self.__dict__ and (name in self.__dict__ or type(self) is MovingMNIST): # A subclass may keep a `path`, say, of its own
             raise AttributeError(f"{name} cannot be set on a dataset that is there; expected another dataset" + ', or another batch_tfms'*(name in ('normalize','stats')))
         super().__setattr__(name, _SETTINGS[name](self, value) if name in _SETTINGS else value)
 
@@ -398,7 +398,10 @@ def _stats(tfms):
     if type(tfms) is not T.Compose or [type(t) for t in tfms.transforms] not in ([T.ConvertImageDtype], [T.ConvertImageDtype, T.Normalize]): return None
     convert,*norm = tfms.transforms
     if convert.dtype!=torch.float32: return None
-    return tuple(np.ravel(v).tolist() for v in (norm[0].mean, norm[0].std)) if norm else ([0.],[1.])
+    if not norm: return [0.],[1.]
+    found = [[float(o) for o in v] if isinstance(v, (list, tuple)) else torch.as_tensor(v).tolist() for v in (norm[0].mean, norm[0].std)]
+    found = tuple(o if isinstance(o, list) else [o] for o in found)
+    return None if any(isinstance(o, list) for v in found for o in v) else found # Numbers for each pixel are left to torchvision
 
 @patch
 def _find_stats(self:MovingMNIST, normalize):

@@ -498,7 +498,8 @@ def paint(
     while True:
         b = claim(todo)
         if b>=len(index): return
-        if todo[0]<len(index): ask_images(pixels, planes*h*w, index[todo[0]])
+        after = todo[0]
+        if after<len(index): ask_images(pixels, planes*h*w, index[after])
         find_boxes(images, index[b], boxes)
         packed = False
         for t in range(T):

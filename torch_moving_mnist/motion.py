@@ -325,8 +325,9 @@ def check_motion(
 
 def _check_signature(model, params):
     "Refuse a function that cannot take what models are given"
+    given = [*_GIVEN, *_as_dict('motion_params', params)]
     with contextlib.suppress(ValueError): # Functions without a signature
-        try: inspect.signature(model.draw).bind_partial(None, 1, None, **dict.fromkeys([*_GIVEN, *_as_dict('motion_params', params)]))
+        try: inspect.signature(model.draw, follow_wrapped=False).bind_partial(None, 1, None, **dict.fromkeys(given))
         except TypeError as e: raise TypeError(f"motion={model.own} cannot be called: {e}; expected a function of (rng, num_digits, times, *, its own parameters, **_)") from None
 
 _GIVEN = 'num_frames', 'canvas_size', 'digit_size', 'ink'

@@ -181,9 +181,10 @@ def check_shapes(
 
 def _check_stats(stats, channels):
     expected = f"expected (mean, std), a list of one number or of {channels} each, and std not 0"
-    try: sizes,zero = {len(o) for o in stats},0 in stats[1]
-    except (TypeError, IndexError): raise TypeError(f"stats={stats!r}; {expected}") from None
-    if len(stats)!=2 or zero or not sizes<={1,channels}: raise ValueError(f"stats={stats!r}; {expected}")
+    try: mean,std = (np.array(o, np.float32) for o in stats)
+    except (TypeError, ValueError): raise TypeError(f"stats={stats!r}; {expected}") from None
+    if not {mean.shape,std.shape}<={(1,),(channels,)} or 0 in std: raise ValueError(f"stats={stats!r}; {expected}")
+    return mean.tolist(), std.tolist()
 
 def _check_backdrop(pictures, which, offset, B, T):
     if pictures.dtype!=torch.uint8 or pictures.ndim!=4: raise ValueError(f"the backdrop's pictures are {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (M,C,h,w)")
@@ -288,7 +289,7 @@ def render(
     check_shapes(digits, index, matrix, gain, backdrop)
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
     gain = by_channel(gain, digits, backdrop)
-    if stats is not None: _check_stats(stats, gain.shape[-1])
+    if stats is not None: stats = _check_stats(stats, gain.shape[-1])
     if digits.device.type=='cpu':
         direct = stats is None or all(abs(o)<2**99 for o in stats[0]) and all(2**-99<o<2**99 for o in stats[1]) # The loops count on reciprocals
         frames = _render_cpu(digits, index, matrix, size, gain, composite, interpolation, stats if direct else None, backdrop, boxes)
