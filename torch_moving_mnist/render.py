@@ -184,7 +184,7 @@ def _check_stats(stats, channels):
     try: mean,std = (np.array(o, np.float32) for o in stats)
     except (TypeError, ValueError): raise TypeError(f"stats={stats!r}; {expected}") from None
     if not {mean.shape,std.shape}<={(1,),(channels,)} or 0 in std: raise ValueError(f"stats={stats!r}; {expected}")
-    return mean.tolist(), std.tolist()
+    return tuple([float(o) for o in v] for v in stats)
 
 def _check_backdrop(pictures, which, offset, B, T):
     if pictures.dtype!=torch.uint8 or pictures.ndim!=4: raise ValueError(f"the backdrop's pictures are {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (M,C,h,w)")
