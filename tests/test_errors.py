@@ -151,7 +151,7 @@ def test_transforms_that_do_not_fit_the_channels(mean, std, color):
     with pytest.raises(ValueError, match=r'stats=.*expected \(mean, std\)'): ds.render(ds.draw(1), (mean, std))
 
 
-@pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,)), (torch.tensor([.1]).bfloat16(),torch.tensor([.3]).bfloat16()), (torch.tensor([.1], requires_grad=True),.3), (torch.zeros(1,64,64),torch.ones(1,64,64)*.3)], ids=str)
+@pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,)), (torch.tensor([.1]).bfloat16(),torch.tensor([.3]).bfloat16()), (torch.tensor([.1], requires_grad=True),.3), (torch.zeros(1,64,64),torch.ones(1,64,64)*.3), ([[.1]],[[.3]]), ([torch.tensor(.1)],[.3])], ids=str)
 def test_numbers_of_every_kind_normalise(mean, std):
     ds = MovingMNIST(digits='fonts', normalize=False, seed=0)
     ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)])

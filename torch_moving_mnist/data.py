@@ -399,9 +399,8 @@ def _stats(tfms):
     convert,*norm = tfms.transforms
     if convert.dtype!=torch.float32: return None
     if not norm: return [0.],[1.]
-    found = [[float(o) for o in v] if isinstance(v, (list, tuple)) else torch.as_tensor(v).tolist() for v in (norm[0].mean, norm[0].std)]
-    found = tuple(o if isinstance(o, list) else [o] for o in found)
-    return None if any(isinstance(o, list) for v in found for o in v) else found # Numbers for each pixel are left to torchvision
+    found = [torch.as_tensor(v, dtype=torch.float64, device='cpu') for v in (norm[0].mean, norm[0].std)]
+    return None if any(o.ndim>1 for o in found) else tuple(o.reshape(-1).tolist() for o in found) # Numbers for each pixel are left to torchvision
 
 @patch
 def _find_stats(self:MovingMNIST, normalize):
