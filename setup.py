@@ -24,6 +24,8 @@ setup(
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence'],
     packages=find_packages(include=['torch_moving_mnist', 'torch_moving_mnist.*']),
+    package_dir={'': '.'}, # An editable install is then a plain path file, which type checkers and editors follow
+    package_data={cfg['lib_name']: ['py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},

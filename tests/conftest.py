@@ -1,4 +1,4 @@
-"Where MNIST is, and a picture backend without a screen"
+"Fixtures: the location of MNIST, and a matplotlib backend without a display"
 import os
 
 os.environ.setdefault('MPLBACKEND', 'agg')
@@ -11,7 +11,8 @@ from torch_moving_mnist.digits import load_digits
 
 ROOT = os.environ.get('MNIST_ROOT', '.')
 
-hypothesis.settings.register_profile('ci', derandomize=True) # The same examples in every run, so that a red build is this change's doing
+# The same examples in every run, so that a failing build is caused by the change under test
+hypothesis.settings.register_profile('ci', derandomize=True)
 if os.environ.get('CI'): hypothesis.settings.load_profile('ci')
 
 
@@ -26,18 +27,18 @@ needs_mnist = pytest.mark.skipif(not HAS_MNIST, reason=f'no MNIST under MNIST_RO
 
 @pytest.fixture(scope='session', params=['fonts', pytest.param('mnist', marks=needs_mnist)])
 def source(request):
-    "Keyword arguments that name the digits: fonts everywhere, and MNIST where it is"
+    "Keyword arguments that select the digits: fonts always, and MNIST if it is available"
     return dict(digits=request.param, path=ROOT, download=False)
 
 
 @pytest.fixture
 def make(source):
-    "A small dataset; any argument can be changed"
+    "A function that creates a small dataset; its keyword arguments override the defaults"
     return lambda **kw: MovingMNIST(**{**source, **dict(num_digits=[1,2,3], num_frames=5, normalize=False, seed=0), **kw})
 
 
 @pytest.fixture
 def fonts():
-    "The same, on font digits alone"
+    "Like `make`, with font digits only"
     return lambda **kw: MovingMNIST(**{**dict(digits='fonts', num_digits=[1,2,3], num_frames=5, normalize=False, seed=0), **kw})
 

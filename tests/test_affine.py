@@ -1,4 +1,4 @@
-"Matrices against a product of elementary ones, one pose at a time"
+"Compare matrices with a product of elementary matrices, one pose at a time"
 import math
 
 import pytest
@@ -9,7 +9,7 @@ from torch_moving_mnist.affine import affine_matrix, invert_affine, to_theta
 
 
 def product(*ms):
-    "Plain nested lists, multiplied from left to right"
+    "Product of matrices given as nested lists, from left to right"
     out = [[float(i==j) for j in range(3)] for i in range(3)]
     for m in ms: out = [[sum(out[i][k]*m[k][j] for k in range(3)) for j in range(3)] for i in range(3)]
     return out
@@ -44,13 +44,13 @@ def test_matrix_is_the_product_of_its_steps(pose, digit, canvas):
 
 @settings(max_examples=300, deadline=None)
 @given(pose, size, size)
-def test_inverse_leads_back(pose, digit, canvas):
+def test_inverse_maps_back(pose, digit, canvas):
     angle,dx,dy,scale,p,q = (torch.tensor(o, dtype=torch.float64) for o in pose)
     m = affine_matrix(angle, torch.stack([dx,dy]), scale, torch.stack([p,q]), digit, canvas)
     torch.testing.assert_close(invert_affine(m), torch.linalg.inv(m), rtol=1e-7, atol=1e-7)
 
 
-def test_theta_sends_canvas_corners_to_digit_corners_where_the_digit_fills_the_canvas():
+def test_theta_maps_canvas_corners_to_digit_corners_if_the_digit_fills_the_canvas():
     zero,one = torch.zeros(()),torch.ones(())
     m = affine_matrix(zero, torch.zeros(2), one*3, torch.zeros(2), (10,20), (30,60))
     torch.testing.assert_close(to_theta(m, (10,20), (30,60)), torch.eye(3)[:2], rtol=0, atol=1e-6)
@@ -64,7 +64,7 @@ def test_any_batch_shape():
 
 
 @pytest.mark.parametrize('dtypes', [[torch.float32]*5, [torch.float64]*5, [torch.float16]*5, [torch.bfloat16]*5, [torch.float32]*3 + [torch.float64, torch.float32], [torch.int64]*5, [torch.int32]*2 + [torch.float64]*3])
-def test_dtype_is_that_of_torchs_own_arithmetic(dtypes):
+def test_dtype_follows_torchs_type_promotion(dtypes):
     pose = [o.to(dtype) for o,dtype in zip((torch.tensor([30.,180,-7]), torch.tensor([[3.,4]]*3), torch.tensor([1.,2,1]), torch.tensor([[5.,0]]*3), torch.tensor([1.,1,2])), dtypes)]
     angle,translate,scale,shear,stretch = pose
     m = affine_matrix(angle, translate, scale, shear, (28,28), (64,48), stretch)

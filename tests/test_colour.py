@@ -1,15 +1,16 @@
-"Colours and backgrounds: the kernel against the reference, and what a dataset makes of them"
+"Colours and backgrounds: the compiled renderer against the reference, and their use in a dataset"
 import os, subprocess, sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from test_kernel import random_case
+from test_paint import random_case
 
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.motion import MOTIONS
-from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, by_channel, render, render_reference, window
+from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS, render
+from torch_moving_mnist.engine.reference import Backdrop, expand_gain, render_reference, sample_tiled
 
 
 def case(seed, B, K, T, C, digit, canvas, colour, pictures, whole=False, scale=1.):
@@ -20,7 +21,7 @@ def case(seed, B, K, T, C, digit, canvas, colour, pictures, whole=False, scale=1
     if pictures is None: return digits, index, matrix, size, gain, None
     offset = torch.rand(B, T, 2, generator=g, dtype=torch.float64)*300 - 150
     backdrop = torch.randint(256, pictures, generator=g, dtype=torch.uint8), torch.randint(len(range(pictures[0])), (B,), generator=g), offset.round() if whole else offset
-    return digits, index, matrix, size, gain, backdrop
+    return digits, index, matrix, size, gain, Backdrop(*backdrop)
 
 
 PICTURES = [None, (3,1,64,64), (1,3,7,5), (2,3,90,101), (4,1,1,1), (2,1,33,40)]
@@ -36,12 +37,12 @@ def test_kernel_agrees_with_the_reference(seed, B, K, T, C, canvas, colour, pict
     assert ours.shape==theirs.shape and ours.shape[2]==(3 if C==3 or colour or pictures and pictures[1]==3 else 1)
     difference = (ours.int() - theirs.int()).abs()
     if interpolation=='bilinear' or whole: assert difference.max()<=1
-    else: assert (difference>1).sum()<=3 + .002*difference.numel() # Samples all but halfway between two pixels
+    else: assert (difference>1).sum()<=3 + .002*difference.numel() # Samples almost halfway between two pixels may round differently
 
 
 @pytest.mark.parametrize('composite', COMPOSITES)
 @pytest.mark.parametrize('C', [1,3])
-def test_floats_are_exactly_those_of_the_bytes(C, composite):
+def test_floats_equal_normalised_bytes(C, composite):
     digits,index,matrix,size,gain,backdrop = case(0, 3, 3, 2, C, (20,20), (30,33), True, (2,3,40,29))
     frames = render(digits, index, matrix, size, gain, composite, backdrop=backdrop)
     mean,std = torch.tensor([.1,.2,.3])[:,None,None],torch.tensor([.5,.01,3.])[:,None,None]
@@ -72,7 +73,7 @@ def test_over_hides_a_brighter_background():
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 @pytest.mark.parametrize('offset', [(0,0), (5,-3), (-1000,777)])
-def test_whole_offsets_roll_the_picture(offset, interpolation):
+def test_whole_offsets_roll_the_background(offset, interpolation):
     picture = torch.randint(256, (1,3,11,13), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     index,matrix = torch.full((1,1), -1), torch.eye(3, dtype=torch.float64).expand(1,1,1,3,3)
     frames = render(picture[:,:1,:2,:2], index, matrix, (22,26), interpolation=interpolation, backdrop=(picture, torch.tensor([0]), torch.tensor(offset).view(1,1,2)))
@@ -82,7 +83,7 @@ def test_whole_offsets_roll_the_picture(offset, interpolation):
 def test_window_against_plain_loops():
     picture = torch.rand(1, 1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     dx,dy = 6.3,-2.75
-    out = window(picture, torch.tensor([[dx,dy]], dtype=torch.float64), (6,7))[0,0]
+    out = sample_tiled(picture, torch.tensor([[dx,dy]], dtype=torch.float64), (6,7))[0,0]
     for y in range(6):
         for x in range(7):
             u,v = x+dx, y+dy
@@ -95,7 +96,8 @@ BOUNDS = """
 import sys; sys.path.insert(0, 'tests')
 import torch
 from test_colour import PICTURES, case
-from torch_moving_mnist.render import render, render_reference
+from torch_moving_mnist.engine import render
+from torch_moving_mnist.engine.reference import render_reference
 for seed,pictures in enumerate(PICTURES):
     for canvas in ((9,9), (12,33)):
         for whole in (False, True):
@@ -106,17 +108,17 @@ print('all inside')
 """
 
 
-def test_nothing_is_read_or_written_outside():
-    "The kernel as plain Python on numpy arrays, which check every index"
+def test_no_access_outside_any_array():
+    "Run the renderer as plain Python on numpy arrays, which check every index"
     r = subprocess.run([sys.executable, '-c', BOUNDS], capture_output=True, text=True, env={**os.environ, 'NUMBA_DISABLE_JIT': '1', 'PYTHONPATH': os.pathsep.join(sys.path)}, timeout=300)
     assert r.stdout.strip()=='all inside', r.stderr
 
 
 @pytest.mark.parametrize('backdrop,error,message', [
-    ((torch.zeros(2,1,5,5), [0], (1,1,2)), ValueError, 'pictures are torch.float32'), ((torch.zeros(2,5,5).byte(), [0], (1,1,2)), ValueError, 'expected uint8 .M,C,h,w.'),
-    ((torch.zeros(2,1,5,5).byte(), [0,1], (1,1,2)), ValueError, r'choice has shape \(2,\); expected \(1,\)'), ((torch.zeros(2,1,5,5).byte(), [2], (1,1,2)), IndexError, 'holds 2..2; expected 0..1'),
-    ((torch.zeros(2,1,5,5).byte(), [0], (1,2,2)), ValueError, 'offset has shape')])
-def test_backdrops_that_do_not_fit(backdrop, error, message):
+    ((torch.zeros(2,1,5,5), [0], (1,1,2)), ValueError, r'backdrop\[0\] is torch.float32'), ((torch.zeros(2,5,5).byte(), [0], (1,1,2)), ValueError, 'expected uint8 .M,C,h,w.'),
+    ((torch.zeros(2,1,5,5).byte(), [0,1], (1,1,2)), ValueError, r'backdrop\[1\] has shape \(2,\); expected \(1,\)'), ((torch.zeros(2,1,5,5).byte(), [2], (1,1,2)), IndexError, 'contains 2..2; expected 0..1'),
+    ((torch.zeros(2,1,5,5).byte(), [0], (1,2,2)), ValueError, r'backdrop\[2\] has shape')])
+def test_backdrops_of_wrong_shape_or_dtype_are_refused(backdrop, error, message):
     pictures,which,offset = backdrop
     with pytest.raises(error, match=message):
         render(torch.ones(1,1,4,4, dtype=torch.uint8), torch.tensor([[0]]), torch.eye(3, dtype=torch.float64).expand(1,1,1,3,3), (8,8), backdrop=(pictures, torch.tensor(which), torch.zeros(offset)))
@@ -127,9 +129,9 @@ def test_gains_for_two_channels_are_refused():
         render(torch.ones(1,1,4,4, dtype=torch.uint8), torch.tensor([[0]]), torch.eye(3, dtype=torch.float64).expand(1,1,1,3,3), (8,8), torch.ones(1,1,1,2))
 
 
-def test_by_channel():
+def test_expand_gain():
     digits = {C: torch.zeros(1,C,4,4, dtype=torch.uint8) for C in (1,3)}
-    assert [by_channel(torch.ones(g), digits[C], b and (torch.zeros(b),)).shape[-1] for g,C,b in [((1,1,1),1,None), ((1,1,1),3,None), ((1,1,1,3),1,None), ((1,1,1),1,(1,3,2,2)), ((1,1,1,3),3,(1,1,2,2))]]==[1,3,3,3,3]
+    assert [expand_gain(torch.ones(g), digits[C], b and Backdrop(torch.zeros(b), None, None)).shape[-1] for g,C,b in [((1,1,1),1,None), ((1,1,1),3,None), ((1,1,1,3),1,None), ((1,1,1),1,(1,3,2,2)), ((1,1,1,3),3,(1,1,2,2))]]==[1,3,3,3,3]
 
 
 PHOTOS = torch.randint(120, (3,3,50,70), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -140,14 +142,14 @@ PHOTOS = torch.randint(120, (3,3,50,70), dtype=torch.uint8, generator=torch.Gene
 def test_every_motion_and_composite(source, motion, composite):
     ds = MovingMNIST(**source, motion=motion, composite=composite, color='random', background=PHOTOS, drift=(0,3), num_frames=4, num_digits=[1,2], seed=0, normalize=(.2,.3))
     scene,x = ds.draw(indices=range(5)), ds.get_batch(indices=range(5))
-    reference = render_reference(ds.digits.images, scene.digit, scene.matrix, (64,64), scene.gain[...,None]*scene.color[:,:,None], composite, 'bilinear', (PHOTOS, scene.background, scene.drift))
+    reference = render_reference(ds.digits.images, scene.digit, scene.matrix, (64,64), scene.gain[...,None]*scene.color[:,:,None], composite, 'bilinear', Backdrop(PHOTOS, scene.background, scene.drift))
     frames = ds.render(scene)
     assert frames.shape==(5,4,3,64,64) and (frames.int() - reference.int()).abs().max()<=1
     assert torch.equal(x, ds.batch_tfms(frames)) and torch.equal(ds[3], frames[3]) and torch.equal(ds.get_batch(indices=[3])[0], x[3])
     assert torch.equal((ds.denormalize(x)*255).round().byte(), frames)
 
 
-def test_colours_and_backgrounds_leave_everything_else_alone(fonts):
+def test_colours_and_backgrounds_change_nothing_else(fonts):
     plain,rich = fonts().draw(20), fonts(color='random', background=PHOTOS, drift=(1,2)).draw(20)
     for k in ('digit','angle','translate','scale','shear','gain'): assert torch.equal(getattr(plain, k), getattr(rich, k))
     assert plain.color is plain.background is plain.drift is None
@@ -156,14 +158,14 @@ def test_colours_and_backgrounds_leave_everything_else_alone(fonts):
     assert not (other.color==rich.color).all(-1).any()
 
 
-def test_grey_as_before(fonts):
-    "White as a colour gives three equal channels of the grey frames; a black picture gives the frames themselves"
+def test_white_equals_grey(fonts):
+    "White as a colour gives three channels equal to the grey frames; a black background gives the same frames"
     grey = fonts().get_batch(6)
     assert torch.equal(fonts(color=(1,1,1)).get_batch(6), grey.expand(-1,-1,3,-1,-1))
     for composite in COMPOSITES: assert torch.equal(fonts(composite=composite, background=torch.zeros(5, 7, dtype=torch.uint8)).get_batch(6), fonts(composite=composite).get_batch(6))
 
 
-def test_colours_are_those_that_were_given(fonts):
+def test_given_colours_are_used(fonts):
     palette = [(1,0,0), (0,1,0), (.25,.5,1)]
     scene = fonts(color=palette, num_digits=3).draw(1000)
     share = torch.stack([(scene.color==torch.tensor(c, dtype=torch.float64)).all(-1).double().mean() for c in palette])
@@ -172,11 +174,11 @@ def test_colours_are_those_that_were_given(fonts):
     assert red[:,:,0].max()>.9 and red[:,:,1:].max()==0
     hues = fonts(color='random', num_digits=3).draw(4000).color.flatten(0,1)
     assert torch.equal(hues.amax(1), torch.ones(len(hues)).double()) and torch.equal(hues.amin(1), torch.zeros(len(hues)).double())
-    assert (hues.mean(0)-.5).abs().max()<.02 # Each channel is on for half of the circle
+    assert (hues.mean(0)-.5).abs().max()<.02 # Each channel is 1 for half of the hue circle
 
 
 @pytest.mark.parametrize('size,room', [((64,64),(1,1)), ((70,64),(7,1)), ((64,80),(1,17)), ((20,30),(20,30)), ((100,30),(37,30))])
-def test_still_backgrounds_lie_whole_under_the_canvas_where_they_can(fonts, size, room):
+def test_still_backgrounds_cover_the_canvas_without_wrapping_if_large_enough(fonts, size, room):
     scene = fonts(background=torch.zeros(4,1,*size, dtype=torch.uint8)).draw(3000)
     assert torch.equal(scene.drift, scene.drift[:,:1].expand_as(scene.drift)) and torch.equal(scene.drift, scene.drift.round())
     found = scene.drift[:,0].flip(-1)
@@ -209,16 +211,16 @@ def test_measured_statistics_have_three_channels(fonts, capsys):
     assert len(ds.stats[0])==3 and x.mean((0,1,3,4)).abs().max()<.05 and (x.std((0,1,3,4))-1).abs().max()<.05
 
 
-def test_recipes_know_them(fonts):
+def test_recipes_contain_colours_and_backgrounds(fonts):
     ds = fonts(color=[(1,0,0),(0,0,1)], background=PHOTOS, drift=(1,2))
     twin = MovingMNIST.from_recipe(ds.recipe, background=PHOTOS)
     assert torch.equal(twin[3], ds[3]) and twin.fingerprint==ds.fingerprint
     assert len({fonts(**kw).fingerprint for kw in (dict(), dict(color=(1,0,0)), dict(color='random'), dict(background=PHOTOS), dict(background=PHOTOS, drift=(0,1)), dict(background=PHOTOS[:2]))})==6
-    with pytest.raises(ValueError, match='background=None; expected the pictures'): MovingMNIST.from_recipe(ds.recipe)
+    with pytest.raises(ValueError, match='background=None; expected the background images'): MovingMNIST.from_recipe(ds.recipe)
     with pytest.raises(ValueError, match="background has .* expected the recipe's"): MovingMNIST.from_recipe(ds.recipe, background=PHOTOS.flip(0))
 
 
-def test_scenes_with_both_survive_files_and_devices(fonts, tmp_path):
+def test_scenes_with_both_round_trip_through_files_and_devices(fonts, tmp_path):
     ds = fonts(color='random', background=PHOTOS, drift=(1,2))
     scene = ds.draw(5)
     scene.save(tmp_path/'scene.npz')
@@ -231,7 +233,7 @@ def test_scenes_with_both_survive_files_and_devices(fonts, tmp_path):
 @pytest.mark.parametrize('kw,error,message', [
     (dict(color='red'), TypeError, "color='red'; expected a triple"), (dict(color=(1,0)), ValueError, r'color=\(1, 0\)'), (dict(color=(2,0,0)), ValueError, r'numbers in \[0,1\]'), (dict(color=[]), ValueError, 'color='),
     (dict(color=(1,float('nan'),0)), ValueError, 'color='), (dict(background=torch.zeros(5,5)), TypeError, 'background holds torch.float32'), (dict(background='photos'), TypeError, "background='photos'"),
-    (dict(background=torch.zeros(2,7,5,5).byte()), ValueError, r'background has shape \(2, 7, 5, 5\)'), (dict(drift=(0,1)), ValueError, r'drift=\(0, 1\) does nothing'),
+    (dict(background=torch.zeros(2,7,5,5).byte()), ValueError, r'background has shape \(2, 7, 5, 5\)'), (dict(drift=(0,1)), ValueError, r'drift=\(0, 1\) has no effect'),
     (dict(background=PHOTOS, drift=(2,1)), ValueError, r'drift=\(2, 1\); expected a range'), (dict(background=PHOTOS, drift=(-1,1)), ValueError, r'drift=\(-1, 1\); expected a range')])
-def test_what_makes_no_sense_is_refused(fonts, kw, error, message):
+def test_invalid_arguments_are_refused(fonts, kw, error, message):
     with pytest.raises(error, match=message): fonts(**kw)

@@ -1,4 +1,4 @@
-"The dataset: the same sequence wherever it is asked for, different ones wherever it must be"
+"The dataset: the same sequence in every context for the same seed and index, and different ones otherwise"
 import concurrent.futures, copy, hashlib, inspect, pickle, random, subprocess, sys, textwrap, threading, time
 from types import SimpleNamespace
 
@@ -10,16 +10,16 @@ import torchvision.transforms.v2 as v2
 from conftest import ROOT, needs_mnist
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from torch_moving_mnist import data
+from torch_moving_mnist import data, stream
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
-from torch_moving_mnist.render import render_reference
-from torch_moving_mnist.trajectory import Scene
+from torch_moving_mnist.engine.reference import render_reference
+from torch_moving_mnist.scene import Scene
 
 PARAMS = dict(angle=(-20,20), translate=((-30,30),(-30,30)), scale=(.8,1.3), shear=(-20,20))
 
 
-# ---- What the README promises
+# ---- The README's examples and defaults
 
 @pytest.mark.parametrize('affine_params', [PARAMS, SimpleNamespace(**PARAMS)], ids=['dict','namespace'])
 def test_five_lines(source, affine_params, capsys):
@@ -64,7 +64,7 @@ def test_transforms_may_be_replaced(make):
 @pytest.mark.parametrize('tfms', [
     v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([.1],[.3])]), torch.nn.Sequential(T.ConvertImageDtype(torch.float32), T.Normalize([.1],[.3])),
     T.Compose([T.Compose([T.ConvertImageDtype(torch.float32)]), T.Normalize([.1],[.3])]), lambda x: 1 - x.float()/255], ids=['v2','sequential','nested','function'])
-def test_denormalize_undoes_any_pixelwise_transform(fonts, tfms):
+def test_denormalize_inverts_any_pixelwise_transform(fonts, tfms):
     ds = fonts()
     ds.batch_tfms = tfms
     assert (ds.denormalize(ds.get_batch(indices=[0,1]))*255 - torch.stack([ds[0],ds[1]])).abs().max()<1e-3
@@ -72,7 +72,7 @@ def test_denormalize_undoes_any_pixelwise_transform(fonts, tfms):
     assert ds.denormalize(ds.get_batch(2)*3).min()==0 and ds.denormalize(ds.get_batch(2)*3 + 5).max()<=1
 
 
-def test_pickles_hold_one_split(make):
+def test_pickles_contain_one_split(make):
     for split in ('valid','test'):
         ds = make(split=split)
         assert len(pickle.dumps(ds))<1.1*ds.digits.images.numel() + 10*len(ds.digits) + 20_000
@@ -97,11 +97,11 @@ def test_normalize_choices(make, capsys):
     assert norm(make(normalize='measured')).mean==norm(measured).mean
 
 
-def test_measuring_uses_numbers_of_its_own(fonts, monkeypatch):
+def test_measuring_statistics_uses_separate_random_numbers(fonts, monkeypatch):
     seen = []
     ds = fonts()
     monkeypatch.setattr(MovingMNIST, 'render', lambda self, scene: seen.append(scene) or torch.ones(len(scene),5,1,4,4, dtype=torch.uint8).random_())
-    ds._measure()
+    data.measure_stats(ds)
     monkeypatch.undo()
     measured,stream = torch.cat([s.translate for s in seen]).flatten(),ds.draw(indices=range(200)).translate.flatten()
     assert not set(measured.tolist()) & set(stream.tolist())
@@ -132,7 +132,7 @@ def test_length_and_iteration(make):
 @pytest.mark.parametrize('kw', [
     dict(num_frames=1), dict(num_digits=1), dict(num_digits=[10]), dict(num_digits=range(1,4)), dict(img_size=28), dict(img_size=29), dict(img_size=65), dict(img_size=(28,91)),
     dict(img_size=(128,31)), dict(num_frames=1, num_digits=[1], img_size=28), dict(num_frames=100), dict(composite='over', interpolation='nearest'), dict(composite='sum')], ids=str)
-def test_shapes_at_the_edges(fonts, kw):
+def test_shapes_of_extreme_settings(fonts, kw):
     ds = fonts(**kw)
     size = kw.get('img_size', 64)
     shape = (kw.get('num_frames', 5), 1, *(size if isinstance(size, tuple) else (size,size)))
@@ -157,7 +157,7 @@ def test_empty_slots_draw_nothing(fonts):
     assert torch.equal(ds.render(scene)[alone], one.render(small))
 
 
-def test_repr_tells_what_it_is(make):
+def test_repr_describes_the_dataset(make):
     text = repr(make(normalize=True))
     for part in (make().digits.name, '64×64', 'num_digits=[1, 2, 3]', 'seed=0', 'Normalize(mean=[0.07522265625]', 'angle (-20.0, 20.0)', 'cpu'): assert part in text
     assert 'fresh sequences' in repr(make(seed=None))
@@ -182,7 +182,7 @@ def test_different_for_other_index_seed_and_split(make):
     assert len(seen)==90
 
 
-def test_stream_goes_on(make):
+def test_successive_batches_continue_the_stream(make):
     ds,again = make(),make()
     parts = [ds.get_batch(n) for n in (1,4,2)]
     assert torch.equal(torch.cat(parts), again.get_batch(7))
@@ -258,7 +258,7 @@ def test_loader_variants(make):
 
 
 @pytest.mark.parametrize('method', ['fork','spawn'])
-def test_unseeded_workers_never_agree(fonts, method):
+def test_unseeded_workers_draw_different_sequences(fonts, method):
     ds = fonts(seed=None, length=12, num_frames=1, num_digits=1)
     ds.transform = Fingerprint()
     def epoch(seed):
@@ -274,12 +274,12 @@ def digest(x): return hashlib.md5(x.numpy().tobytes()).hexdigest()
 
 
 class Fingerprint:
-    "A whole number that differs between frames that differ; a class, so that it can be pickled"
+    "An integer that differs between different frames; a class, so that it can be pickled"
     def __call__(self, x): return int(digest(x)[:15], 16)
 
 
 class Stream(IterableDataset):
-    "Batches from `get_batch`, in each worker its own"
+    "Different batches from `get_batch` in each worker"
     def __init__(self, ds): self.ds = ds
     def __iter__(self): return (self.ds.get_batch(2) for _ in range(3))
 
@@ -292,7 +292,7 @@ def test_workers_that_call_get_batch_share_the_stream(fonts, seed):
     if seed==0: assert got=={x.numpy().tobytes() for x in ds.get_batch(indices=range(12))}
 
 
-def test_same_in_a_process_of_its_own(fonts):
+def test_same_in_another_process(fonts):
     code = textwrap.dedent('''
         import hashlib, torch
         torch.set_num_threads(1)
@@ -304,10 +304,10 @@ def test_same_in_a_process_of_its_own(fonts):
 
 
 def test_fork_while_a_thread_holds_the_lock(fonts):
-    "A fork waits for the lock, so that no child is born with it taken"
+    "A fork waits for the lock, so that no child process starts with the lock held"
     ds,taken = fonts(num_frames=1, num_digits=1),threading.Event()
     def hold():
-        with data._lock:
+        with stream._lock:
             taken.set()
             time.sleep(1)
     t = threading.Thread(target=hold)
@@ -318,10 +318,10 @@ def test_fork_while_a_thread_holds_the_lock(fonts):
 
 
 def test_fork_while_a_thread_draws(fonts):
-    "A child forked in the middle of another thread's draw can draw"
+    "A child process forked while another thread draws can draw"
     ds,stop = fonts(num_frames=1, num_digits=1),threading.Event()
     def busy():
-        while not stop.is_set(): ds._next_indices(1)
+        while not stop.is_set(): ds._cursor.take(1, True)
     threads = [threading.Thread(target=busy) for _ in range(3)]
     for t in threads: t.start()
     try:
@@ -401,13 +401,13 @@ def test_ranks_draw_different_sequences(fonts, tmp_path):
     assert {o.split()[1] for o in lines if o[0]=='0'}=={digest(x) for x in stream}
 
 
-# ---- Nobody's random state moves
+# ---- Global random states do not change
 
 def states(): return random.getstate(), pickle.dumps(np.random.get_state()), torch.get_rng_state().tolist()
 
 
 @pytest.mark.parametrize('seed', [3, None])
-def test_global_random_states_stay(source, seed):
+def test_global_random_states_do_not_change(source, seed):
     before = states()
     ds = MovingMNIST(num_digits=[1,2,3], num_frames=3, normalize='measured', seed=seed, **source)
     assert states()==before
@@ -419,7 +419,7 @@ def test_global_random_states_stay(source, seed):
 
 @needs_mnist
 def test_statistics_of_real_mnist():
-    "What the README says of them"
+    "The statistics that the README gives"
     ds = MovingMNIST(ROOT, num_digits=[1,2,3], num_frames=10, normalize='measured', seed=1, download=False)
     tfm = ds.batch_tfms.transforms[1]
     assert abs(tfm.mean[0] - .052)<.0015 and abs(tfm.std[0] - .195)<.0025

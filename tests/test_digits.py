@@ -1,4 +1,4 @@
-"Splits, sources, and downloads that fail, stop half-way, or happen twice at once"
+"Splits, sources, and downloads that fail, stop halfway, or run twice at the same time"
 import functools, gzip, hashlib, http.server, subprocess, sys, textwrap, threading
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def idx(array):
 
 
 def images(n, mark=0):
-    "Pictures of one brightness each; two corners make all of them different"
+    "Images of constant brightness; two corner pixels make each of them different"
     x = np.broadcast_to(np.arange(n, dtype=np.uint8)[:,None,None], (n,28,28)).copy()
     x[:,27,27],x[:,27,26] = np.arange(n)//256, mark
     return x
@@ -37,7 +37,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope='session')
 def mirror(tmp_path_factory):
-    "The address of a server on this machine that has a small MNIST, and the checksums of its archives"
+    "The address of a local server with a small MNIST, and the checksums of its archives"
     folder = tmp_path_factory.mktemp('mirror')
     resources = []
     for name,data in FILES.items():
@@ -66,33 +66,33 @@ def test_download(from_mirror, tmp_path):
     assert files(tmp_path/'data')==sorted(f'MNIST/raw/{name}' for name in FILES)
 
 
-def test_a_home_folder_is_understood(from_mirror, tmp_path, monkeypatch):
+def test_home_folder_is_expanded(from_mirror, tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     load_digits('mnist', '~/data')
     assert (tmp_path/'data'/'MNIST'/'raw').is_dir()
 
 
-def test_failed_download_says_what_to_do_and_leaves_nothing(monkeypatch, tmp_path):
+def test_failed_download_explains_what_to_do_and_leaves_no_files(monkeypatch, tmp_path):
     monkeypatch.setattr(torchvision.datasets.MNIST, 'mirrors', [(tmp_path/'nowhere').as_uri() + '/'])
     with pytest.raises(RuntimeError, match="MNIST could not be downloaded into path=.*MNIST/raw.*digits='fonts'"): load_digits('mnist', tmp_path/'data')
     assert not files(tmp_path/'data')
 
 
-def test_broken_archive_is_not_trusted(from_mirror, mirror, monkeypatch, tmp_path):
+def test_broken_archive_is_refused(from_mirror, mirror, monkeypatch, tmp_path):
     wrong = [(name, '0'*32) for name,_ in mirror[1]]
     monkeypatch.setattr(torchvision.datasets.MNIST, 'resources', wrong)
     with pytest.raises(RuntimeError, match='could not be downloaded'): load_digits('mnist', tmp_path)
     assert not files(tmp_path)
 
 
-def test_full_disk_half_way_leaves_nothing(from_mirror, monkeypatch, tmp_path):
+def test_full_disk_leaves_no_files(from_mirror, monkeypatch, tmp_path):
     def full(src, dst): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(module.os, 'replace', full)
     with pytest.raises(RuntimeError, match='No space left on device'): load_digits('mnist', tmp_path)
     assert not files(tmp_path)
 
 
-def test_interrupted_download_is_begun_anew(from_mirror, monkeypatch, tmp_path):
+def test_interrupted_download_restarts(from_mirror, monkeypatch, tmp_path):
     def stop(src, dst): raise KeyboardInterrupt
     with monkeypatch.context() as m:
         m.setattr(module.os, 'replace', stop)
@@ -102,7 +102,7 @@ def test_interrupted_download_is_begun_anew(from_mirror, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('name', list(FILES)[:2])
 @pytest.mark.parametrize('size', [0, 3, 9, 5000])
-def test_truncated_file_is_named(tmp_path, name, size):
+def test_truncated_file_is_named_in_the_error(tmp_path, name, size):
     raw = tmp_path/'MNIST'/'raw'
     raw.mkdir(parents=True)
     for n,data in FILES.items(): (raw/n).write_bytes(data[:size] if n==name else data)
@@ -111,7 +111,7 @@ def test_truncated_file_is_named(tmp_path, name, size):
     assert files(tmp_path)==before
 
 
-def test_labels_that_do_not_match_are_named(tmp_path):
+def test_labels_that_do_not_match_are_refused(tmp_path):
     raw = tmp_path/'MNIST'/'raw'
     raw.mkdir(parents=True)
     for n,data in FILES.items(): (raw/n).write_bytes(idx(np.arange(10_049) % 10) if n=='train-labels-idx1-ubyte' else data)
@@ -123,13 +123,13 @@ def test_missing_without_download(tmp_path):
     assert not files(tmp_path)
 
 
-def test_folder_that_cannot_be_made(tmp_path):
+def test_folder_that_cannot_be_created(tmp_path):
     (tmp_path/'file').write_text('')
-    with pytest.raises(RuntimeError, match="path='.*/file/data' cannot be made.*digits='fonts'"): load_digits('mnist', tmp_path/'file'/'data')
+    with pytest.raises(RuntimeError, match="path='.*/file/data' cannot be created.*digits='fonts'"): load_digits('mnist', tmp_path/'file'/'data')
 
 
 def test_folder_that_cannot_be_written(from_mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.os, 'access', lambda path, mode: False) # Root may write anywhere
+    monkeypatch.setattr(module.os, 'access', lambda path, mode: False) # Needed because root may write anywhere
     with pytest.raises(RuntimeError, match='holds no MNIST and cannot be written to'): load_digits('mnist', tmp_path)
     assert not files(tmp_path)
 
@@ -183,7 +183,7 @@ def test_qmnist_labels_are_classes(tmp_path):
 
 
 @pytest.mark.parametrize('name', [n for n in FAMILY if n!='mnist'])
-def test_family_is_looked_for(tmp_path, name):
+def test_error_names_the_family_member(tmp_path, name):
     with pytest.raises(RuntimeError, match='holds no .*MNIST'): load_digits(name, tmp_path, download=False)
 
 
@@ -197,7 +197,8 @@ def test_copies_stay_in_one_split(tmp_path):
     raw = tmp_path/'MNIST'/'raw'
     raw.mkdir(parents=True)
     train,test = images(10_020),images(30, mark=1)
-    train[3],train[7],train[10_011] = test[5],train[10_012],test[6] # From the test images into both others, and from 'valid' into 'train'
+    # Copies from the test images into both others, and from 'valid' into 'train'
+    train[3],train[7],train[10_011] = test[5],train[10_012],test[6]
     train[1] = train[0]
     for name,x in (('train', train), ('t10k', test)):
         (raw/f'{name}-images-idx3-ubyte').write_bytes(idx(x))
@@ -208,7 +209,7 @@ def test_copies_stay_in_one_split(tmp_path):
     assert np.array_equal(found['train'].images[:,0].numpy(), train[kept]) and found['train'].labels.tolist()==[i % 10 for i in kept]
 
 
-def test_copies_among_your_own_stay_where_the_first_is():
+def test_copies_among_your_own_images_stay_in_the_split_of_the_first():
     x = torch.arange(70, dtype=torch.uint8)[:,None,None].expand(70,5,5).clone()
     x[55],x[65],x[68] = x[0],x[0],x[51]
     found = {s: load_digits((x, torch.arange(70)), split=s) for s in SPLITS}
@@ -216,11 +217,11 @@ def test_copies_among_your_own_stay_where_the_first_is():
     assert 55 not in found['valid'].labels and not {65,68} & set(found['test'].labels.tolist())
     contents = [{o.tobytes() for o in d.images.numpy()} for d in found.values()]
     assert sum(map(len, contents))==len(set.union(*contents))
-    with pytest.raises(ValueError, match="leaves none for split='test'; expected more, and not copies"): load_digits(torch.ones(14,5,5, dtype=torch.uint8), split='test')
+    with pytest.raises(ValueError, match="leaves none for split='test'; expected more images that are not copies"): load_digits(torch.ones(14,5,5, dtype=torch.uint8), split='test')
 
 
-def test_sequences_of_a_split_show_its_images_alone(source):
-    "Every digit on a canvas of its own size, still: the frame is an image of the split, and of no other"
+def test_sequences_of_a_split_show_only_its_images(source):
+    "Digits that do not move on a canvas of their own size: each frame is an image of the split, and of no other split"
     contents = {s: {o.tobytes() for o in load_digits(**{**source, 'split': s}).images.numpy()} for s in SPLITS}
     for s in SPLITS:
         still = MovingMNIST(**source, split=s, num_digits=1, num_frames=1, img_size=28, normalize=False, seed=0, affine_params=dict(angle=(0,0), translate=((0,0),(0,0)), scale=(1,1), shear=(0,0)))
@@ -240,7 +241,7 @@ def test_classes(classes):
     (dict(classes=[]), TypeError, r'classes=\[\]; expected a list of at least one label'), (dict(classes='3'), TypeError, "classes='3'"), (dict(classes=[1,10]), ValueError, r'holds 10; expected some of \[0, 1,'),
     (dict(classes=[True]), ValueError, 'holds True'), (dict(classes=[1.5]), ValueError, 'holds 1.5'), (dict(digit_size=0), ValueError, 'digit_size=0'), (dict(digit_size=(28,)), ValueError, 'digit_size='),
     (dict(digit_size=2.5), TypeError, 'digit_size=2.5')])
-def test_choices_that_make_no_sense(kw, error, message):
+def test_invalid_choices_are_refused(kw, error, message):
     with pytest.raises(error, match=message): load_digits('fonts', **kw)
 
 
@@ -249,7 +250,7 @@ def test_classes_need_labels():
 
 
 @pytest.mark.parametrize('size', [20, 32, 57, (40,33)])
-def test_resized_as_pil_does(size):
+def test_resizing_equals_pil(size):
     small = load_digits('fonts', digit_size=size)
     pair = (size,size) if isinstance(size, int) else size
     for i in (0, 700, 2099):
@@ -271,8 +272,8 @@ def test_real_mnist():
     assert torch.equal(ours.images[:,0], theirs.data[-10_000:]) and torch.equal(ours.labels, theirs.targets[-10_000:])
 
 
-def test_fonts_are_made_once_and_fast():
-    "Drawing all font digits takes less time than importing torch and torchvision twice, in the same process"
+def test_fonts_are_rendered_once_and_fast():
+    "In one process, rendering all font digits takes less than twice the time of importing torch and torchvision"
     code = """if True:
         import time
         a = time.perf_counter()
@@ -287,12 +288,12 @@ def test_fonts_are_made_once_and_fast():
     assert module._draw_fonts()[0] is module._draw_fonts()[0]
 
 
-def test_drawn_fonts_cannot_be_spoilt():
+def test_cached_fonts_cannot_be_modified():
     load_digits('fonts').images.zero_()
     assert load_digits('fonts').images.max()==255
 
 
-def test_sources_of_the_users_own():
+def test_custom_sources():
     g = torch.Generator().manual_seed(0)
     grey,colour,labels = torch.randint(256, (14,20,24), generator=g, dtype=torch.uint8), torch.randint(256, (14,3,20,24), generator=g, dtype=torch.uint8), list(range(14))
     assert torch.equal(load_digits(grey).images, grey[:10,None]) and load_digits(grey).labels is None
@@ -314,17 +315,17 @@ def test_sources_of_the_users_own():
     ((torch.zeros(3,28,28, dtype=torch.uint8), [1,2]), ValueError, r'shape \(2,\); expected \(3,\)'),
     ((torch.zeros(3,28,28, dtype=torch.uint8), [.1,.2,.3]), TypeError, 'expected whole numbers'),
     ([], ValueError, 'empty dataset'), ([(torch.zeros(1,4,4), 0), (torch.zeros(1,5,5), 0)], ValueError, 'images of shapes'),
-    ([(torch.full((1,4,4), 7.), 0)], TypeError, r'digits\[0\] cannot be used: an image with values 7..7; floats must lie in \[0,1\]'),
-    ([dict(image=torch.zeros(1,4,4))], TypeError, r'digits\[0\] cannot be used.*expected an image, or an image and a whole-numbered label'),
+    ([(torch.full((1,4,4), 7.), 0)], TypeError, r'digits\[0\] cannot be used: an image with values 7..7; expected floats in \[0,1\]'),
+    ([dict(image=torch.zeros(1,4,4))], TypeError, r'digits\[0\] cannot be used.*expected an image, or an image and a whole-number label'),
     ([(torch.zeros(1,4,4), 'two')], TypeError, r'digits\[0\] cannot be used'), (torchvision.datasets.MNIST, TypeError, 'expected a name, a tensor'),
     ((torch.zeros(3,28,28, dtype=torch.uint8), torch.zeros(3,10, dtype=torch.int64)), ValueError, r'labels of digits have shape \(3, 10\)'),
     ((torch.zeros(3,28,28, dtype=torch.uint8), ['a','b','c']), TypeError, 'labels of digits cannot be used'),
 ], ids=lambda o: None)
-def test_bad_sources(digits, error, match):
+def test_invalid_sources_are_refused(digits, error, match):
     with pytest.raises(error, match=match): load_digits(digits)
 
 
-def test_bad_split_and_path():
+def test_invalid_split_and_path_are_refused():
     with pytest.raises(ValueError, match="split='val'; expected one of 'train', 'valid', 'test'. Did you mean 'valid'"): load_digits('fonts', split='val')
     with pytest.raises(TypeError, match='path=3; expected a folder'): load_digits('fonts', path=3)
 

@@ -1,4 +1,4 @@
-"Every parameter refuses what makes no sense, and says its name, its value and what was expected"
+"Invalid arguments are refused with an error that gives the parameter, its value and what was expected"
 import functools
 import math
 import re
@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision.transforms as T
 
-from torch_moving_mnist.data import _SETTINGS, MovingMNIST
+from torch_moving_mnist.data import _CHECKS, MovingMNIST
 
 NAN = float('nan')
 
@@ -57,13 +57,13 @@ RANGES = [
 
 
 @pytest.mark.parametrize('key,value', RANGES, ids=str)
-def test_ranges_that_make_no_sense(key, value):
+def test_invalid_ranges_are_refused(key, value):
     with pytest.raises(ValueError, match=rf'{key}.*expected a range \(lo, hi\) of finite numbers'): MovingMNIST(digits='fonts', affine_params={key: value})
 
 
 @pytest.mark.parametrize('key', ['angle','translate','scale','shear'])
 @pytest.mark.parametrize('value', [5, None, 'ab', '12', ('1','2'), {1:2, 3:4}, (1,), (1,2,3), [], ('a','b'), (None,1)], ids=str)
-def test_ranges_of_the_wrong_form(key, value):
+def test_ranges_of_the_wrong_form_are_refused(key, value):
     with pytest.raises(TypeError, match=rf'{key}.*expected'): MovingMNIST(digits='fonts', affine_params={key: value})
 
 
@@ -71,7 +71,7 @@ def test_ranges_of_the_wrong_form(key, value):
 def ds(): return MovingMNIST(digits='fonts', normalize=False, seed=0, length=10)
 
 
-@pytest.mark.parametrize('name,value,error', [o for o in BAD if o[0] in _SETTINGS], ids=lambda o: None)
+@pytest.mark.parametrize('name,value,error', [o for o in BAD if o[0] in _CHECKS], ids=lambda o: None)
 def test_settings_are_checked_when_they_are_set(ds, name, value, error):
     before = getattr(ds, name)
     with pytest.raises(error, match=re.escape(name) + '.*expected'): setattr(ds, name, value)
@@ -79,20 +79,20 @@ def test_settings_are_checked_when_they_are_set(ds, name, value, error):
 
 
 @pytest.mark.parametrize('name', ['img_size','normalize','split','path','digits','motion','device','canvas_size','channels'])
-def test_what_a_dataset_is_made_of_stays(ds, name):
-    with pytest.raises(AttributeError, match=f'{name} cannot be set'): setattr(ds, name, 64)
+def test_settings_fixed_at_construction_cannot_be_changed(ds, name):
+    with pytest.raises(AttributeError, match=f'{name} cannot be changed after construction'): setattr(ds, name, 64)
 
 
-def test_a_subclass_may_keep_what_the_dataset_does_not():
+def test_a_subclass_may_define_attributes_that_the_dataset_does_not_have():
     class Mine(MovingMNIST):
         def __init__(self, path, **kw):
             super().__init__(digits='fonts', normalize=False, **kw)
             self.path = path
     assert Mine('here').path=='here'
-    with pytest.raises(AttributeError, match='digits cannot be set'): Mine('here').digits = 'mnist'
+    with pytest.raises(AttributeError, match='digits cannot be changed after construction'): Mine('here').digits = 'mnist'
 
 
-def test_settings_that_were_changed_are_those_of_another_dataset():
+def test_changed_settings_equal_those_of_a_new_dataset():
     one,settings = MovingMNIST(digits='fonts', normalize=False), dict(num_frames=6, num_digits=2, seed=3, color=(1,0,0), composite='over', affine_params=dict(angle=(0,90)), targets=['boxes'], length=50)
     for name,o in settings.items(): setattr(one, name, o)
     other = MovingMNIST(digits='fonts', normalize=False, **settings)
@@ -120,7 +120,7 @@ def test_index(ds, i, error):
     with pytest.raises(error, match=r'index.*expected'): ds[i]
 
 
-def test_motions_of_ones_own():
+def test_custom_motions():
     def narrow(rng, num_digits, times): return dict(translate=torch.zeros(len(rng.index), num_digits, len(times), 2))
     def single(rng, num_digits, times, **_): return dict(translate=torch.zeros(1, num_digits, len(times), 2))
     @functools.wraps(narrow)
@@ -139,8 +139,8 @@ def test_render(ds):
 
 @pytest.mark.parametrize('mean,std', [([.1,.5,.9],[.2]*3), ([.1,.2],[.3,.4]), ([.1],[.3]*3), ([],[])], ids=str)
 @pytest.mark.parametrize('color', [None, 'random'])
-def test_transforms_that_do_not_fit_the_channels(mean, std, color):
-    "Torch's own transforms fail there as well, where numbers and channels differ"
+def test_transforms_that_do_not_match_the_channels(mean, std, color):
+    "Torchvision's own transforms also fail if the numbers of values and channels differ"
     ds = MovingMNIST(digits='fonts', normalize=False, seed=0, color=color)
     channels = 1 if color is None else 3
     fits = {len(mean),len(std)}<={1,channels}
@@ -152,27 +152,27 @@ def test_transforms_that_do_not_fit_the_channels(mean, std, color):
 
 
 @pytest.mark.parametrize('mean,std', [(.1,.3), (torch.tensor([.1]),torch.tensor([.3])), (torch.tensor(.1),.3), ((.1,),(-.3,)), (torch.tensor([.1]).bfloat16(),torch.tensor([.3]).bfloat16()), (torch.tensor([.1], requires_grad=True),.3), (torch.zeros(1,64,64),torch.ones(1,64,64)*.3), ([[.1]],[[.3]]), ([torch.tensor(.1)],[.3])], ids=str)
-def test_numbers_of_every_kind_normalise(mean, std):
+def test_normalize_accepts_numbers_of_every_type(mean, std):
     ds = MovingMNIST(digits='fonts', normalize=False, seed=0)
     ds.batch_tfms = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)])
     torch.testing.assert_close(ds.get_batch(indices=[0,1]), ds.batch_tfms(ds.render(ds.draw(indices=[0,1]))), rtol=0, atol=0)
 
 
-def test_a_deviation_of_zero_is_refused_as_torchvision_does(ds):
+def test_zero_std_is_refused_as_in_torchvision(ds):
     for std in (0., 1e-50):
         with pytest.raises(ValueError, match='std not 0'): ds.render(ds.draw(indices=[0]), ([.1],[std]))
     for stats in (5, {}):
         with pytest.raises(TypeError, match=f'stats={stats}; expected'): ds.render(ds.draw(indices=[0]), stats)
 
 
-def test_a_refused_call_leaves_the_stream_where_it_was(ds):
+def test_a_refused_call_does_not_advance_the_stream(ds):
     with pytest.raises(ValueError): ds.get_batch(0)
     first = ds.get_batch(1)
     assert torch.equal(first, ds.get_batch(indices=[0]))
 
 
-def test_all_black_digits_cannot_be_measured():
-    with pytest.raises(ValueError, match="normalize='measured' found nothing but level 0 in channel 0"): MovingMNIST(digits=torch.zeros(7,28,28, dtype=torch.uint8), normalize='measured')
+def test_statistics_of_black_digits_are_refused():
+    with pytest.raises(ValueError, match="normalize='measured' found only level 0 in channel 0"): MovingMNIST(digits=torch.zeros(7,28,28, dtype=torch.uint8), normalize='measured')
 
 
 def test_nothing_is_loaded_before_the_arguments_are_checked(tmp_path):
@@ -181,7 +181,7 @@ def test_nothing_is_loaded_before_the_arguments_are_checked(tmp_path):
     assert not (tmp_path/'nowhere').exists()
 
 
-def test_channels_without_variation_cannot_be_measured(fonts):
-    with pytest.raises(ValueError, match="found nothing but level 0 in channel 1 .* normalize=\\(mean, std\\)"): fonts(color=(1,0,0), normalize='measured')
+def test_statistics_of_constant_channels_are_refused(fonts):
+    with pytest.raises(ValueError, match="found only level 0 in channel 1 .* normalize=\\(mean, std\\)"): fonts(color=(1,0,0), normalize='measured')
     white = torch.full((64,64), 255, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="found nothing but level 255 in channel 0"): fonts(background=white, normalize='measured')
+    with pytest.raises(ValueError, match="found only level 255 in channel 0"): fonts(background=white, normalize='measured')

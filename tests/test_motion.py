@@ -1,4 +1,4 @@
-"Motion models against their rules, written out for one digit and one frame at a time in plain Python, on the same random words"
+"Motion models against plain Python versions, one digit and one frame at a time, with the same random words"
 import copy, math, pickle, random
 
 import pytest
@@ -10,8 +10,9 @@ from torch_moving_mnist import motion as module
 from torch_moving_mnist.affine import affine_matrix, affine_power, linear_part, to_pose
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import ink_boxes
-from torch_moving_mnist.motion import MOTIONS, affine_params, check_motion, draw_scene, velocity_params
-from torch_moving_mnist.trajectory import Philox
+from torch_moving_mnist.draw import draw_scene
+from torch_moving_mnist.motion import MOTIONS, affine_params, check_motion, velocity_params
+from torch_moving_mnist.rng import Philox
 
 SIZES = [((64,64),(28,28)), ((45,101),(28,28)), ((33,40),(7,10)), ((29,64),(28,28)), ((31,36),(28,32))]
 WALLS = ['bounce','reflect','stochastic_bounce','subpixel_bounce']
@@ -20,12 +21,12 @@ DEFAULT = dict(num_digits=[1,2,3], num_frames=12, num_images=50, digit_size=(28,
 
 
 class Given:
-    "Stands in for Philox: hands out the rows of words it was made with, for one sequence after another"
+    "A substitute for Philox that returns the given words, for one sequence after another"
     def __init__(self, words): self.left = torch.tensor(words, dtype=torch.int64).reshape(1, -1)
     def words(self, *shape):
         n = math.prod(shape)
         out,self.left = self.left[:,:n],self.left[:,n:]
-        out = torch.cat([out, out.new_zeros(1, n - out.shape[1])], 1) # Words beyond those given do not matter to the test
+        out = torch.cat([out, out.new_zeros(1, n - out.shape[1])], 1) # Words beyond the given ones do not matter for the test
         return out.reshape(1, *shape)
     def uniform(self, *shape): return self.words(*shape).double()*2**-32
 
@@ -35,7 +36,7 @@ def pick(i, n): return -(-i*2**32//n) # The first word for which `below(n, word)
 
 
 def drawn(name, rng, K, T, canvas, digit, times=None, **params):
-    "Positions of the top-left corner, `(B,K,T,2)`, from `translate`; and the walls, `(B,K,T)`"
+    "Positions of the top-left corner, `(B,K,T,2)`, from `translate`, and the walls hit, `(B,K,T)`"
     model,p = check_motion(name, motion_params=params)
     t = torch.arange(T, dtype=torch.float64) if times is None else torch.tensor(times, dtype=torch.float64)
     out = model.draw(rng, K, t, num_frames=T, canvas_size=canvas, digit_size=digit, ink=None, **p)
@@ -49,22 +50,23 @@ def positions(*args, **kw): return drawn(*args, **kw)[0]
 LEFT,RIGHT,TOP,BOTTOM = 1,2,4,8
 
 
-# ---- Golden cases: start and velocity given, positions written out
+# ---- Golden cases: expected positions for a given start and velocity
 
 def test_bounce_by_hand():
-    "Room 40×40: from (.5,.92) to the right, two tenths a frame, 8 pixels; then down into the wall"
+    "Free range 40×40: from (.5,.92) to the right, .2 of the range or 8 pixels per frame; then down into the wall"
     rng = Given([word(.5), word(.92), 0])
     p = positions('bounce', rng, 1, 10, (50,50), (10,10), speed=.2)[0,0]
-    assert p[:,0].tolist()==[28, 36, 40, 32, 24, 16, 8, 0, 0, 8] # .7 .9 1 .8 .6 .4 .2, then 1e-16 and not 0, as floats add up: so the wall is hit a frame later
+    # .7 .9 1 .8 .6 .4 .2, then 1e-16 instead of 0 by rounding: the wall is hit a frame later
+    assert p[:,0].tolist()==[28, 36, 40, 32, 24, 16, 8, 0, 0, 8]
     assert p[:,1].tolist()==[36]*10                              # Truncated from 36.8
     p,walls = drawn('bounce', Given([word(.5), word(.5), 0]), 1, 8, (50,50), (10,10), speed=.25)
     assert p[0,0,:,0].tolist()==[30, 40, 30, 20, 10, 0, 10, 20] and walls[0,0].tolist()==[0,RIGHT,0,0,0,LEFT,0,0] # Exactly on a wall counts as a hit
     p,walls = drawn('bounce', Given([word(.5), word(.92), word(.25)]), 1, 4, (50,50), (10,10), speed=.2)
-    assert p[0,0,:,1].tolist()==[40, 32, 24, 16] and walls[0,0].tolist()==[BOTTOM,0,0,0] # On the wall at once, in the first frame
+    assert p[0,0,:,1].tolist()==[40, 32, 24, 16] and walls[0,0].tolist()==[BOTTOM,0,0,0] # Hits the wall in the first frame
 
 
 def test_reflect_by_hand():
-    "Room 40×20: .5 + .3t and .25 + 0t"
+    "Free range 40×20: .5 + .3t and .25 + 0t"
     p,walls = (o[0,0] for o in drawn('reflect', Given([word(.5), word(.25), 0]), 1, 8, (30,50), (10,10), speed=.3))
     assert walls.tolist()==[0, 0, RIGHT, 0, 0, LEFT, 0, 0]
     assert p[:,0].tolist()==[20, 32, 36, 24, 12, 0, 12, 24] # .5 .8 1.1→.9 1.4→.6 1.7→.3 2 2.3→.3 2.6→.6
@@ -74,9 +76,9 @@ def test_reflect_by_hand():
 
 
 def test_stochastic_bounce_by_hand():
-    "Room 10×10, from (8,3) at (1,-2)"
+    "Free range 10×10, from (8,3) with velocity (1,-2)"
     start,v = [pick(8,10), pick(3,10)], [pick(1+4,9), pick(-2+4,9)]
-    def frame(x_free, y_free): return [pick(x_free+4,9), pick(y_free+4,9)] # The same word says 1..4 where the coordinate itself hits
+    def frame(x_free, y_free): return [pick(x_free+4,9), pick(y_free+4,9)] # The same word gives 1..4 if the coordinate itself hits a wall
     frames = [[0,0], [0,0], frame(-3,4), [0,0], [0,0]]
     p,walls = (o[0,0] for o in drawn('stochastic_bounce', Given(sum([start, v, *frames], [])), 1, 5, (20,20), (10,10)))
     assert walls.tolist()==[0, 0, RIGHT+TOP, 0, 0]
@@ -84,18 +86,18 @@ def test_stochastic_bounce_by_hand():
     assert p.tolist()==[[8,3], [9,1], [9,0], [8,4], [7,8]]
     frames = [[0,0], [0,0], [pick(3+4,9), pick(3,4)], [0,0]]
     p = positions('stochastic_bounce', Given(sum([[pick(4,10), pick(3,10)], v, *frames], [])), 1, 4, (20,20), (10,10))[0,0]
-    # Here only y hits: it draws the greatest of 1..4, downwards, and x draws 3
+    # Only y hits: it draws the largest of 1..4, downwards, and x draws 3
     assert p.tolist()==[[4,3], [5,1], [6,0], [9,4]]
 
 
 def test_subpixel_bounce_by_hand():
-    "Room 10×10, from (8,3) at (4,-1): x hits after half a frame, y after three"
+    "Free range 10×10, from (8,3) with velocity (4,-1): x hits after half a frame, y after three"
     start,v = [pick(8,11), pick(3,11)], [pick(4+4,9), pick(-1+4,9)]
     p,walls = (o[0,0] for o in drawn('subpixel_bounce', Given(start + v), 1, 6, (20,20), (10,10), stochastic=False))
-    assert walls.tolist()==[0, RIGHT, 0, LEFT+TOP, 0, 0] # x is at 0 and y at 0 in the very moment of frame 3
+    assert walls.tolist()==[0, RIGHT, 0, LEFT+TOP, 0, 0] # x and y are both 0 exactly at frame 3
     assert p.tolist()==[[8,3], [8,2], [4,1], [0,0], [4,1], [8,2]]
     p = positions('subpixel_bounce', Given(start + v), 1, 6, (20,20), (10,10), [.25,.5,-1], stochastic=False)[0,0]
-    assert p.tolist()==[[9,3], [10,2], [4,4]] # 2.75→3, 2.5→2, halves to even
+    assert p.tolist()==[[9,3], [10,2], [4,4]] # 2.75→3, 2.5→2: halves round to even
     # Stochastic: x hits at .5 in (10,2.5), and draws 2, made -2, with 3 for y; y hits at 3 in (5,10), and draws -4, with x 1
     draws = [pick(2+4,9), pick(3+4,9), pick(1+4,9), pick(-4+4,9)]
     p,walls = (o[0,0] for o in drawn('subpixel_bounce', Given(start + v + draws), 1, 6, (20,20), (10,10)))
@@ -104,13 +106,13 @@ def test_subpixel_bounce_by_hand():
 
 
 def test_subpixel_corner_is_one_hit():
-    "From (8,8) at (1,1) both coordinates hit at 2; one draw serves both, and both are turned inwards"
+    "From (8,8) with velocity (1,1) both coordinates hit at 2; one draw is used for both, and both turn inwards"
     p = positions('subpixel_bounce', Given([pick(8,11)]*2 + [pick(5,9)]*2 + [pick(7,9), pick(2,9)]), 1, 4, (20,20), (10,10))[0,0]
     assert p.tolist()==[[8,8], [9,9], [10,10], [7,8]]
 
 
 def test_trajgru_by_hand():
-    "A crop of 4×2 pixels (w×h) whose centre is 2 right of and 3 above the image's"
+    "A crop of 4×2 pixels (w×h) whose centre is 2 pixels right of and 3 above the centre of the image"
     model,p = check_motion('trajgru', motion_params=dict(speed=(2,2), angle=(90,90), scale=(2,2), gain=(.5,.5), margin=10))
     ink = torch.tensor([[[1,2,5,8]]]) # Rows 1..2, columns 5..8 of 10×10
     rng = Given([0, word(.5), word(.25), 0, 0, 0, 0]) # Gain, x, y, direction right, rest fixed
@@ -123,7 +125,7 @@ def test_trajgru_by_hand():
 
 
 def test_velocity_by_hand():
-    "A place 8 right of the centre and 0 below; a quarter turn a frame, twice as large, then 1 to the right"
+    "A position 8 pixels right of the centre; each frame rotates by a quarter turn, scales by 2, then moves 1 to the right"
     model,p = check_motion('velocity', dict(angle=(90,90), translate=((1,1),(0,0)), scale=(2,2), shear=(0,0)))
     rng = Given([word(.9), word(.5), 0, 0, 0, 0, 0])
     o = model.draw(rng, 1, torch.tensor([0.,1,2,3,-1], dtype=torch.float64), num_frames=3, canvas_size=(30,30), digit_size=(10,10), **p)
@@ -133,11 +135,11 @@ def test_velocity_by_hand():
     torch.testing.assert_close(o['stretch'][0,0], torch.ones(5, dtype=torch.float64))
 
 
-# ---- The rules, one digit and one frame at a time, on the same words
+# ---- Scalar versions, one digit and one frame at a time, with the same words
 
 def scalar_bounce(w, T, room, speed):
     (x,y),theta = (w[i]*2**-32 for i in (0,1)), 2*math.pi*(w[2]*2**-32)
-    c = torch.tensor([theta], dtype=torch.float64) # The library's sine may differ from Python's in the last bit, which is not what is tested
+    c = torch.tensor([theta], dtype=torch.float64) # The library's sine may differ from Python's in the last bit, which is not tested here
     vx,vy = speed*c.cos().item(), speed*c.sin().item()
     out = []
     for _ in range(T):
@@ -154,7 +156,7 @@ def scalar_bounce(w, T, room, speed):
 def scalar_reflect(w, T, room, speed):
     theta = torch.tensor([2*math.pi*(w[2]*2**-32)], dtype=torch.float64)
     v,out = (theta.cos().item(), theta.sin().item()), []
-    near,step = [w[i]*2**-32 for i in (0,1)],[speed*o for o in v] # Goes frame by frame, for the walls alone
+    near,step = [w[i]*2**-32 for i in (0,1)],[speed*o for o in v] # Advances frame by frame, only for the walls
     for t in range(T):
         p,hit = [(w[i]*2**-32 + speed*o*t) % 2 for i,o in enumerate(v)],0
         for i,(low,high) in enumerate(((LEFT,RIGHT), (TOP,BOTTOM))):
@@ -167,7 +169,7 @@ def scalar_reflect(w, T, room, speed):
 
 
 def scalar_stochastic(w, T, room, speed, rand=None):
-    "`w` are rows of two words; or `rand(lo, hi)` draws whole numbers lo..hi on its own"
+    "`w` are rows of two words; alternatively `rand(lo, hi)` draws integers in lo..hi"
     if rand is None:
         def any_(t, i): return (w[t][i]*(2*speed+1) >> 32) - speed
         def some(t, i): return (w[t][i]*speed >> 32) + 1
@@ -190,7 +192,7 @@ def scalar_stochastic(w, T, room, speed, rand=None):
 
 
 def scalar_subpixel(w, T, room, speed, stochastic, rand=None):
-    "Exact positions of the frames, before they are rounded; a frame's step is cut where it hits, and goes on"
+    "Exact positions before rounding; the step of a frame is split where it hits a wall"
     rows = iter(w or [])
     def pair(lo, hi):
         if rand: return [rand(a, b) for a,b in zip(lo, hi)]
@@ -204,11 +206,12 @@ def scalar_subpixel(w, T, room, speed, stochastic, rand=None):
         while True:
             waits = [(r-q)/u if u>0 else -q/u if u<0 else math.inf for q,u,r in zip(p, v, room)]
             first = min(waits)
-            if first>=rest - 1e-9: break # A hit at the end of the step belongs to the next
+            if first>=rest - 1e-9: break # A hit at the end of the step counts for the next step
             walls = [r if u>0 else 0 for u,r in zip(v, room)]
             hit = [o<=first + 1e-9 for o in waits]
             new = {(low,high)[u>0] for h,u,(low,high) in zip(hit, v, ((LEFT,RIGHT), (TOP,BOTTOM))) if h}
-            if rest>1-1e-9 and first<1e-9: out[-1][2] = t and sum({o for o in (LEFT,RIGHT,TOP,BOTTOM) if out[-1][2] & o} | new) # In the moment of the frame itself; the first has none before it
+            # A hit exactly at a frame; the first frame has no frame before it
+            if rest>1-1e-9 and first<1e-9: out[-1][2] = t and sum({o for o in (LEFT,RIGHT,TOP,BOTTOM) if out[-1][2] & o} | new)
             else: met |= new
             p = [float(wall) if h else q + u*first for q,u,wall,h in zip(p, v, walls, hit)]
             rest -= first
@@ -224,7 +227,7 @@ def rows(rng, n, K): return rng.words(n, K, 2)
 @pytest.mark.parametrize('canvas,digit', SIZES, ids=str)
 @pytest.mark.parametrize('T', [1,20,61])
 @pytest.mark.parametrize('name,params', [('bounce',{}), ('bounce',dict(speed=1)), ('reflect',{}), ('reflect',dict(speed=1)), ('stochastic_bounce',{}), ('stochastic_bounce',dict(speed=9))], ids=str)
-def test_whole_pixel_models_equal_the_scalar_rule(name, params, canvas, digit, T):
+def test_whole_pixel_models_equal_the_scalar_version(name, params, canvas, digit, T):
     B,K,room = 120,3,(canvas[1]-digit[1], canvas[0]-digit[0])
     ours,walls = drawn(name, Philox(7, torch.arange(B)), K, T, canvas, digit, **params)
     speed = check_motion(name, motion_params=params)[1]['speed']
@@ -239,7 +242,7 @@ def test_whole_pixel_models_equal_the_scalar_rule(name, params, canvas, digit, T
 @pytest.mark.parametrize('canvas,digit', SIZES + [((28,64),(28,28)), ((28,28),(28,28))], ids=str)
 @pytest.mark.parametrize('T', [1,25,100])
 @pytest.mark.parametrize('stochastic,speed', [(True,4), (True,1), (True,11), (False,4), (False,11)])
-def test_subpixel_bounce_equals_the_scalar_rule(stochastic, speed, canvas, digit, T):
+def test_subpixel_bounce_equals_the_scalar_version(stochastic, speed, canvas, digit, T):
     B,K,room = 60,3,(canvas[1]-digit[1], canvas[0]-digit[0])
     ours,walls = drawn('subpixel_bounce', Philox(7, torch.arange(B)), K, T, canvas, digit, stochastic=stochastic, speed=speed)
     rng = Philox(7, torch.arange(B))
@@ -248,7 +251,7 @@ def test_subpixel_bounce_equals_the_scalar_rule(stochastic, speed, canvas, digit
     assert torch.equal(walls, theirs[...,2].byte())
     theirs = theirs[...,:2]
     frac = theirs % 1
-    ties = (frac-.5).abs()<1e-9 # Halves go to the even side, which the last bit decides where they were reached by way of thirds
+    ties = (frac-.5).abs()<1e-9 # Halves round to even; after steps of thirds, the last bit decides whether a value is a half
     assert torch.equal(ours[~ties], theirs[~ties].round())
     assert ((ours[ties] - theirs[ties]).abs() - .5).abs().max()<1e-9 if ties.any() else True
     assert ties.double().mean()<.2
@@ -257,7 +260,7 @@ def test_subpixel_bounce_equals_the_scalar_rule(stochastic, speed, canvas, digit
 @pytest.mark.parametrize('canvas,digit', SIZES, ids=str)
 @pytest.mark.parametrize('T', [1,20,43])
 @pytest.mark.parametrize('margin', [0,3,10])
-def test_trajgru_equals_the_scalar_rule(canvas, digit, T, margin):
+def test_trajgru_equals_the_scalar_version(canvas, digit, T, margin):
     B,K = 80,3
     g = torch.Generator().manual_seed(T)
     def pairs(n): return torch.stack([torch.randint(n, (B,K), generator=g), torch.randint(n, (B,K), generator=g)], -1).sort(-1).values
@@ -289,7 +292,7 @@ def test_trajgru_equals_the_scalar_rule(canvas, digit, T, margin):
     e = {k: torch.tensor(v, dtype=torch.float64).view(B,K,T) for k,v in expected.items()}
     for name in ('angle','scale','gain'): torch.testing.assert_close(o[name], e[name], rtol=1e-9, atol=1e-9)
     assert torch.equal(o['bounces'], e['bounces'].byte()) and (T<20 or o['bounces'].any())
-    # The crop's centre, taken through the matrix of the pose, must lie where the rule has it; pixel centres are whole numbers, edges halves
+    # The pose's matrix must map the crop's centre to the scalar version's position; pixel centres are whole numbers, edges halves
     matrix = affine_matrix(o['angle'], o['translate'], o['scale'], torch.zeros(B,K,T,2, dtype=torch.float64), digit, canvas)
     centre = torch.stack([(ink[...,2]+ink[...,3])/2, (ink[...,0]+ink[...,1])/2, torch.ones(B,K)], -1).double()
     there = (matrix @ centre[:,:,None,:,None])[...,:2,0]
@@ -338,7 +341,7 @@ def test_powers_add_up(angle, scale, shear, x, y, s, t):
 
 
 def test_powers_near_the_identity():
-    "Where eigenvalues meet each other and 1, in all ways"
+    "All cases in which eigenvalues approach each other or 1"
     for a in (0,1e-12,1e-7,1e-4,1e-2,1):
         for p in (0,1e-9,1e-4,3):
             for s in (1,1+1e-13,1-1e-8,1+1e-5,.999,1.1):
@@ -368,7 +371,7 @@ def test_every_upright_matrix_has_one_pose(entries):
 
 @pytest.mark.parametrize('dtype,factor', [(torch.float32,1e-30), (torch.float32,1e30), (torch.float64,1e-250), (torch.float64,1e250)], ids=str)
 def test_angle_and_shear_of_a_matrix_do_not_depend_on_its_size(dtype, factor):
-    "Also where the squares of its entries are beyond the range of floats"
+    "Also if the squares of the entries overflow or underflow"
     m = torch.tensor([[-.6,.3],[.8,1.1]], dtype=dtype)
     one,other = to_pose(-m), to_pose(-m*factor, torch.tensor(factor, dtype=dtype))
     for k in ('angle','shear'): torch.testing.assert_close(other[k], one[k], rtol=1e-5, atol=1e-5)
@@ -382,14 +385,14 @@ def test_pose_of_a_pose():
         assert abs((back['angle'] - angle + 180) % 360 - 180)<1e-4 and abs(back['stretch'] - 1.5)<1e-6 and abs(back['shear'][0] - 20)<1e-4
 
 
-def test_a_stretch_of_one_changes_no_bit():
+def test_a_stretch_of_one_changes_nothing():
     g = torch.Generator().manual_seed(0)
     r = lambda *s: torch.rand(*s, generator=g, dtype=torch.float64)*100 - 50
     pose = (r(500), r(500,2), r(500), r(500,2), (28,28), (64,65))
     assert torch.equal(affine_matrix(*pose), affine_matrix(*pose, torch.ones(500, dtype=torch.float64)))
 
 
-# ---- Fingerprints. Shares of n draws that may be correlated within a sequence are held to about four standard errors of the sequences
+# ---- Fingerprints. Tolerances are about four standard errors over sequences, because draws within a sequence may be correlated
 
 def shares(x, *values): return [float((x==v).double().mean()) for v in values]
 
@@ -409,7 +412,7 @@ def test_reflect_fingerprint():
 
 
 def test_stochastic_bounce_fingerprint():
-    "Frame 1 at 0: 15 of 9·36 pairs (start, velocity). Frames 0–19: the rule with Python's own random numbers, 20,000 digits"
+    "Frame 1 at 0: 15 of 9·36 pairs (start, velocity). Frames 0–19: scalar version with Python's random numbers, 20,000 digits"
     p = positions('stochastic_bounce', Philox(1, torch.arange(50_000)), 2, 20, (64,64), (28,28))
     for share in shares(p[:,:,1], 0, 35): assert abs(share - 15/(9*36))<.002 # Standard error .0005
     rng = random.Random(0)
@@ -418,18 +421,18 @@ def test_stochastic_bounce_fingerprint():
 
 
 def test_subpixel_bounce_fingerprint():
-    "Frame 1 at 0: 5 of 9·37 pairs (start, velocity) if reflected. Stochastic: the rule with Python's own random numbers, 20,000 digits"
+    "Frame 1 at 0: 5 of 9·37 pairs (start, velocity) if reflected. Stochastic: scalar version with Python's random numbers, 20,000 digits"
     p = positions('subpixel_bounce', Philox(1, torch.arange(50_000)), 2, 25, (64,64), (28,28), stochastic=False)
     for share in shares(p[:,:,1], 0, 36): assert abs(share - 5/(9*37))<.0012 # Standard error .0003
     p = positions('subpixel_bounce', Philox(1, torch.arange(50_000)), 2, 25, (64,64), (28,28))
     rng = random.Random(0)
     other = torch.tensor([scalar_subpixel(None, 25, (36,36), 4, True, rng.randint) for _ in range(20_000)], dtype=torch.float64)[...,:2].round()
     for a,b in zip(shares(p, 0, 17, 36), shares(other, 0, 17, 36)): assert abs(a-b)<.002
-    assert shares(p, 0)[0]>.03 # Some slide along a wall
+    assert shares(p, 0)[0]>.03 # Some digits slide along a wall
 
 
 def test_trajgru_fingerprint():
-    "Means of powers of uniform numbers, by their integrals"
+    "Means of powers of uniform numbers, from their integrals"
     whole = torch.tensor([4,23,6,21]).expand(60_000,1,4)
     model,p = check_motion('trajgru')
     o = model.draw(Philox(1, torch.arange(60_000)), 1, torch.arange(11, dtype=torch.float64), num_frames=11, canvas_size=(64,64), digit_size=(28,28), ink=whole, **p)
@@ -439,13 +442,13 @@ def test_trajgru_fingerprint():
     assert abs(o['scale'][...,4].mean() - (a**-3-b**-3)/(3*(b-a)))<.005  # s⁻⁴
     assert abs(o['angle'][...,10].std() - 600/12**.5)<2               # Uniform, ±300
     speed = (o['translate'][...,1,:] - o['translate'][...,0,:]).norm(dim=-1)
-    assert speed.mean()>1 and (speed>3.6).any() # Cropped off centre or not, an image turns about its ink, and so its own centre may be faster
+    assert speed.mean()>1 and (speed>3.6).any() # An image rotates about its ink, so its own centre may move faster
     corner = o['translate'][...,0,:] + 32 + torch.tensor([0,0]) - torch.tensor([8.,10])
     assert corner.min()>=0 and (corner.amax((0,1))<=torch.tensor([48,44])).all() and (corner.mean((0,1)) - torch.tensor([24.,22])).abs().max()<.25
 
 
 def test_velocity_fingerprint():
-    "Areas grow by the mean of s^2t, places are uniform, and angles of one step too"
+    "Areas grow by the mean of s^2t; positions and the angles of one step are uniform"
     scene = draw_scene(1, range(60_000), **{**DEFAULT, 'num_digits':[1], 'num_frames':6}, motion='velocity')
     area = scene.matrix[...,:2,:2].det()
     for t in (1,5): assert abs(area[...,t].mean()/((1.2**(2*t+1)-.8**(2*t+1))/((2*t+1)*.4)) - 1)<.02
@@ -453,7 +456,7 @@ def test_velocity_fingerprint():
     assert abs(scene.angle[...,1].std() - 8/12**.5)<.03 and (scene.stretch[...,0]==1).all()
 
 
-# ---- Properties of all
+# ---- Properties of all models
 
 @pytest.mark.parametrize('name', MOTIONS)
 @pytest.mark.parametrize('canvas,digit', SIZES, ids=str)
@@ -469,7 +472,7 @@ def test_sequences_are_the_same_in_every_batch(name, canvas, digit):
 
 @pytest.mark.parametrize('name', [o for o in MOTIONS if o!='affine'])
 @pytest.mark.parametrize('T', [1,2,7,40])
-def test_longer_sequences_begin_with_the_shorter(name, T):
+def test_longer_sequences_start_like_shorter_ones(name, T):
     short,long = (draw_scene(5, range(40), **{**DEFAULT, 'num_frames':n}, motion=name) for n in (T,200))
     for k in ('angle','translate','scale','shear','stretch','gain','bounces'): assert torch.equal(getattr(short, k), getattr(long, k)[:,:,:T]), k
 
@@ -509,24 +512,24 @@ def test_velocity_at_fractions_of_a_frame():
 
 
 @pytest.mark.parametrize('name', [o for o in MOTIONS if o not in ANY_TIME])
-def test_models_that_go_frame_by_frame_say_so(name):
+def test_frame_by_frame_models_refuse_other_times(name):
     with pytest.raises(ValueError, match=rf"times=\[0\] with motion='{name}'.*'affine', 'velocity', 'reflect', 'subpixel_bounce'"): draw_scene(5, [0], **DEFAULT, motion=name, times=[0])
 
 
 @pytest.mark.parametrize('times,error', [([],ValueError), ([[0,1]],ValueError), (3,ValueError), ([float('nan')],ValueError), ([math.inf],ValueError), ('ab',TypeError), (['a'],TypeError), ([None],TypeError)], ids=str)
-def test_times_that_make_no_sense(times, error):
+def test_invalid_times_are_refused(times, error):
     with pytest.raises(error, match='times=.*expected a list of finite numbers'): draw_scene(5, [0], **DEFAULT, times=times)
 
 
-def test_a_stochastic_motion_has_no_past():
-    with pytest.raises(ValueError, match='times=.*no past'): draw_scene(5, [0], **DEFAULT, motion='subpixel_bounce', times=[-1])
+def test_stochastic_motions_refuse_negative_times():
+    with pytest.raises(ValueError, match=r'times=.* with stochastic=True.*expected times from 0'): draw_scene(5, [0], **DEFAULT, motion='subpixel_bounce', times=[-1])
 
 
 @pytest.mark.parametrize('name', MOTIONS)
 def test_digits_as_large_as_the_canvas(name):
     kw = {**DEFAULT, 'canvas_size':(28,28), 'motion':name}
     if name=='stochastic_bounce':
-        with pytest.raises(ValueError, match=r'canvas_size=\(28, 28\) leaves no room'): draw_scene(5, [0], **kw)
+        with pytest.raises(ValueError, match=r'canvas_size=\(28, 28\) with digit_size=.*at least one pixel larger'): draw_scene(5, [0], **kw)
         return
     scene = draw_scene(5, range(30), **kw)
     assert scene.translate.isfinite().all()
@@ -547,22 +550,22 @@ BAD = [
     ('bounce', 5, TypeError, 'motion_params=5; expected a dict or SimpleNamespace with keys speed'), ('stochastic_bounce', dict(speed=0), ValueError, 'speed=0; expected a whole number, at least 1'),
     ('stochastic_bounce', dict(speed=2.5), TypeError, 'speed=2.5; expected a whole number'), ('subpixel_bounce', dict(stochastic=1), TypeError, 'stochastic=1; expected True or False'),
     ('trajgru', dict(speed=(-1,2)), ValueError, r'speed=\(-1, 2\); expected a range .* from 0'), ('trajgru', dict(scale=(0,1)), ValueError, r'scale=\(0, 1\).*above 0'), ('trajgru', dict(gain=.5), TypeError, 'gain=0.5; expected a range'),
-    ('trajgru', dict(margin=-1), ValueError, 'margin=-1'), ('trajgru', dict(margin=33), ValueError, 'margin=33.* leaves no room'), ('trajgru', dict(angle=(5,4)), ValueError, 'angle'),
+    ('trajgru', dict(margin=-1), ValueError, 'margin=-1'), ('trajgru', dict(margin=33), ValueError, 'margin=33.* with canvas_size=.*expected at most 32'), ('trajgru', dict(angle=(5,4)), ValueError, 'angle'),
     ('affine', dict(angle=(0,1)), ValueError, "motion_params=.* does nothing for motion='affine'; expected its parameters in affine_params"), ('velocity', {}, ValueError, "motion_params={} does nothing for motion='velocity'"),
 ]
 
 
 @pytest.mark.parametrize('name,params,error,message', BAD, ids=str)
-def test_parameters_are_refused_when_the_dataset_is_made(name, params, error, message):
+def test_invalid_parameters_are_refused_at_construction(name, params, error, message):
     with pytest.raises(error, match=message): MovingMNIST(digits='fonts', normalize=False, motion=name, motion_params=params)
 
 
 @pytest.mark.parametrize('ranges', [dict(angle=(-180,0)), dict(angle=(0,180)), dict(angle=(-400,400)), dict(angle=(-100,100), shear=(-70,70))], ids=str)
-def test_steps_without_fractions_are_refused(ranges):
+def test_steps_of_half_a_turn_or_more_are_refused(ranges):
     with pytest.raises(ValueError, match='half a turn or more'): MovingMNIST(digits='fonts', normalize=False, motion='velocity', affine_params=ranges)
 
 
-def test_affine_params_belong_to_two_models():
+def test_affine_params_apply_to_two_models():
     with pytest.raises(ValueError, match=r"affine_params=.* does nothing for motion='reflect'; expected its parameters in motion_params"): MovingMNIST(digits='fonts', motion='reflect', affine_params=dict(angle=(0,1)))
     assert check_motion('velocity', affine_params)[1]==check_motion('velocity')[1]!=check_motion('affine')[1]
     assert check_motion('velocity', vars(affine_params))[1]['angle']==(-20,20)
@@ -585,13 +588,13 @@ def test_datasets_of_every_motion(fonts, name):
 
 
 def sway(rng, num_digits, times, *, canvas_size, width=9, **_):
-    "Digits that swing from side to side"
+    "Digits that oscillate horizontally"
     u = rng.uniform(num_digits, 2)
     x = width*(u[...,:1] + times/3).sin()
     return dict(translate=torch.stack([x, (u[...,1:] - .5).expand_as(x)*canvas_size[0]/2], -1))
 
 
-def test_a_function_of_ones_own(fonts):
+def test_custom_motion_function(fonts):
     ds = fonts(motion=sway, motion_params=dict(width=4))
     assert 'motion: sway, width 4' in repr(ds) and ds.draw(5).translate[...,0].abs().max()<=4
     with pytest.raises(TypeError, match='widht|unexpected'): fonts(motion=lambda rng, num_digits, times, *, num_frames, canvas_size, digit_size, ink: {}, motion_params=dict(widht=3))
@@ -600,7 +603,7 @@ def test_a_function_of_ones_own(fonts):
     with pytest.raises(ValueError, match="affine_params=.* does nothing"): fonts(motion=sway, affine_params=dict(angle=(0,1)))
 
 
-def zeros(num_digits, times, *more): return torch.zeros(2, num_digits, len(times), *more) # Two sequences are drawn to see whether a function can
+def zeros(num_digits, times, *more): return torch.zeros(2, num_digits, len(times), *more) # The check of a function draws two sequences
 
 
 WRONG = [
@@ -612,17 +615,17 @@ WRONG = [
 
 
 @pytest.mark.parametrize('function,error,message', WRONG, ids=[o[2] for o in WRONG])
-def test_what_a_function_returns_is_checked_when_the_dataset_is_made(fonts, function, error, message):
+def test_the_result_of_a_function_is_checked_at_construction(fonts, function, error, message):
     with pytest.raises(error, match=message): fonts(motion=function)
 
 
-def test_what_a_function_leaves_out_is_neutral():
+def test_missing_entries_of_a_functions_result_are_neutral():
     scene = draw_scene(0, [0,1], **DEFAULT, motion=lambda rng, n, t, **_: dict(translate=torch.ones(2, n, len(t), 2)))
     assert scene.translate.dtype==torch.float64
     for name,value in dict(translate=1, angle=0, scale=1, shear=0, stretch=1, gain=1).items(): assert (getattr(scene, name)==value).all()
 
 
-def test_a_function_may_look_at_the_ink(fonts):
+def test_a_function_may_use_the_ink_boxes(fonts):
     seen = []
     def look(rng, num_digits, times, *, ink, **_):
         seen.append(ink)
@@ -642,8 +645,8 @@ def test_ink_boxes_equal_a_search():
         assert box==[min(rs), max(rs), min(cs), max(cs)]
 
 
-def test_trajgru_keeps_ink_on_its_course(fonts):
-    "On frame 0 nothing is turned: the crop lies wholly on the canvas, for every digit and every size of crop"
+def test_trajgru_crops_start_on_the_canvas(fonts):
+    "Frame 0 is not rotated: the whole crop is on the canvas, for every digit and every crop size"
     ds = fonts(motion='trajgru', num_digits=[1], num_frames=1)
     frames,scene = ds.render(ds.draw(indices=range(200))), ds.draw(indices=range(200))
     box = ds.ink[scene.digit[:,0]]
@@ -652,13 +655,13 @@ def test_trajgru_keeps_ink_on_its_course(fonts):
     assert (frames.flatten(1).sum(1)>0).all()
 
 
-def test_measured_statistics_know_every_part_of_a_pose(fonts):
+def test_measured_statistics_include_every_part_of_a_pose(fonts):
     dim = fonts(motion='trajgru', motion_params=dict(gain=(.3,.3)), normalize='measured', num_frames=18).batch_tfms.transforms[1]
     bright = fonts(motion='trajgru', motion_params=dict(gain=(1,1)), normalize='measured', num_frames=18).batch_tfms.transforms[1]
     assert dim.mean[0]<.6*bright.mean[0]
 
 
-def test_scenes_of_every_motion_survive_their_methods():
+def test_scene_methods_preserve_scenes_of_every_motion():
     scene = draw_scene(0, range(5), **DEFAULT, motion='velocity')
     assert torch.equal(scene[[3]].stretch, scene.stretch[[3]]) and 'stretch' in repr(scene) and 'gain' in repr(scene)
     assert scene.to('meta').stretch.device.type=='meta'
@@ -667,7 +670,7 @@ def test_scenes_of_every_motion_survive_their_methods():
 
 @pytest.mark.parametrize('shear', [(0,0), (2,2), (-3,3)])
 @pytest.mark.parametrize('angle', [30, -30, 100, -4])
-def test_velocity_counts_its_turns(angle, shear):
+def test_velocity_angles_accumulate_over_turns(angle, shear):
     scene = draw_scene(0, range(20), [1], 200, 5, (28,28), (64,64), 'velocity', dict(angle=(angle,angle), translate=((0,0),(0,0)), scale=(1,1), shear=shear))
     step = scene.angle.diff(dim=2)
     assert (step*angle>0).all() and (step.abs()<180).all()

@@ -1,5 +1,5 @@
-"What the repository promises about itself"
-import configparser, importlib.metadata, inspect, json, re, subprocess, sys
+"Consistency of the repository: versions, notebooks, README and imports"
+import ast, configparser, importlib.metadata, inspect, json, re, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,22 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.truth import TARGETS
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(p.stem for p in (ROOT/'torch_moving_mnist').glob('[a-z]*.py'))
+PACKAGE = ROOT/'torch_moving_mnist'
+NOTEBOOKS = sorted((ROOT/'nbs').rglob('*.ipynb'))
+FLOORS = [{'checks','utils','jit','loops','affine','rng','rng_cuda'}, {'scene','digits'}, {'motion','presets','engine'}, {'draw','truth','recipe','stream'}, {'data'}, {'cli'}]
+FLOOR = {room: i for i,rooms in enumerate(FLOORS) for room in rooms}
+
+
+def module_name(path):
+    "Name of a module inside the package, such as 'engine.paint'"
+    return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
+
+
+MODULES = {module_name(p): p for p in PACKAGE.rglob('[a-z]*.py')} | {'engine.__init__': PACKAGE/'engine'/'__init__.py'}
 
 
 def tracked():
-    "Files that git knows"
+    "Files tracked by git"
     out = subprocess.run(['git','ls-files'], cwd=ROOT, capture_output=True, text=True)
     if out.returncode: pytest.skip('not a git checkout')
     return [ROOT/f for f in out.stdout.splitlines()]
@@ -28,8 +39,63 @@ def test_versions_agree():
 
 
 def test_every_module_comes_from_a_notebook():
-    exported = {re.search(r'#\|\s*default_exp (\w+)', nb.read_text(encoding='utf-8')) for nb in (ROOT/'nbs').glob('*.ipynb')}
-    assert sorted(m[1] for m in exported if m)==MODULES
+    exported = [re.search(r'#\|\s*default_exp ([\w.]+)', nb.read_text(encoding='utf-8')) for nb in NOTEBOOKS]
+    assert sorted(m[1] for m in exported if m)==sorted(MODULES)
+
+
+def imports(name):
+    "Modules of the package that a module imports, also inside functions, with the names it takes from each: `{(module, name)}`"
+    found,here = set(),['torch_moving_mnist', *name.split('.')]
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import): found |= {(a.name, None) for a in node.names}
+        if isinstance(node, ast.ImportFrom): found |= {('.'.join([*here[:len(here)-node.level]*(node.level>0), *filter(None, [node.module])]), a.name) for a in node.names}
+    inside = {(m.removeprefix('torch_moving_mnist').strip('.'), what) for m,what in found if m.split('.')[0]=='torch_moving_mnist'}
+    modules = {o.removesuffix('.__init__') for o in MODULES}
+    return {(f'{m}.{what}'.strip('.'), None) if f'{m}.{what}'.strip('.') in modules else (m, what) for m,what in inside}
+
+
+def test_imports_point_downward():
+    "A room imports from lower floors only; on the lowest floor and inside the engine also sideways"
+    for name in MODULES:
+        room = name.split('.')[0]
+        for other in {m.split('.')[0] for m,_ in imports(name)} - {room, ''}:
+            assert FLOOR[other]<FLOOR[room] or FLOOR[other]==FLOOR[room]==0, f'{name} imports {other}'
+
+
+def test_imports_have_no_circle():
+    graph = {name.removesuffix('.__init__'): {m for m,_ in imports(name)} for name in MODULES}
+    graph['engine'] -= {o for o in graph if o.startswith('engine.')} & {o for o in graph['engine'] if 'engine' in graph[o]} # None of them may import the door
+    assert not [o for o in graph if o.startswith('engine.') and 'engine' in graph[o]], 'a module of the engine imports its door'
+    while graph:
+        free = {o for o,targets in graph.items() if not targets & graph.keys()}
+        assert free, f'a circle among {sorted(graph)}'
+        for o in free: del graph[o]
+
+
+def test_the_engine_has_one_door():
+    for name in MODULES:
+        if not name.startswith('engine.'): assert not [m for m,_ in imports(name) if m.startswith('engine.')], name
+
+
+def test_private_names_stay_in_their_module():
+    for name in MODULES: assert not [f'{m}.{what}' for m,what in imports(name) if what and what.startswith('_') and not what.startswith('__')], name
+
+
+def test_functions_are_short_and_lines_not_long():
+    "No line over 140 characters; no function over 40 lines without its docstring, but the outermost loops of kernels"
+    for name,path in MODULES.items():
+        text = path.read_text(encoding='utf-8')
+        tree,lines = ast.parse(text),text.splitlines()
+        generated = re.search(r'^__all__ = \[.*?\]', text, re.DOTALL | re.MULTILINE) # nbdev's
+        assert not [f'{name}:{i}' for i,line in enumerate(lines, 1) if len(line)>140 and not (generated and line in generated[0])]
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or (name,node.name) in LONG: continue
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            n = (body[-1].end_lineno - body[0].lineno + 1) if body else 0
+            assert n<=40, f'{name}.{node.name} has {n} lines'
+
+
+LONG = {('engine.paint','paint'), ('engine.tracer','trace'), ('engine.cuda','_paint'), ('engine.cuda','_prepare')} # Outermost loops and kernels
 
 
 def test_readme_gives_the_command_that_ci_runs():
@@ -52,7 +118,7 @@ def test_readme_lists_every_parameter_and_every_target():
 
 
 def test_every_cell_of_every_notebook_has_been_run():
-    for nb in (ROOT/'nbs').glob('*.ipynb'):
+    for nb in NOTEBOOKS:
         cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
         assert not [c for c in cells if any(o['output_type']=='error' for o in c.get('outputs', []))], nb
         pictures = [c for c in cells if c['cell_type']=='code' and ''.join(c['source']).rstrip().endswith(');') and re.search('show_(images|truth)', ''.join(c['source']))]
@@ -67,7 +133,7 @@ def test_no_path_of_any_machine_is_committed():
 
 
 def test_importing_is_light():
-    "Nothing heavy beyond torch and torchvision comes along, and no figure window is asked for"
+    "Imports load no heavy package besides torch and torchvision, and do not initialise matplotlib"
     code = '''if True:
         import sys, torch, torchvision
         before = set(sys.modules)

@@ -1,4 +1,4 @@
-"Presets, recipes, stored Scenes, and sequences chosen by a condition"
+"Presets, recipes, stored Scenes, and sequences that meet a condition"
 import json, os, subprocess, sys
 
 import numpy as np
@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from torch_moving_mnist.data import MovingMNIST
-from torch_moving_mnist.digits import load_digits
+from torch_moving_mnist.digits import checksum, load_digits
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
-from torch_moving_mnist.store import checksum, digest
-from torch_moving_mnist.trajectory import Scene
+from torch_moving_mnist.recipe import digest
+from torch_moving_mnist.scene import Scene
 
 
 def equal(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('digit','angle','translate','scale','shear','gain','stretch','bounces')) and (a.digit_size, a.canvas_size)==(b.digit_size, b.canvas_size)
 
 
-# What the papers say, written out a second time: name, canvas, digit side, digits, frames, composite, motion
+# Settings from the papers, independent of the presets: name, canvas, digit side, digits, frames, composite, motion
 TABLE = [('canonical', 64, 28, [2], 20, 'max', 'bounce'), ('canonical-tfds', 64, 28, [2], 20, 'max', 'reflect'), ('svg', 64, 32, [2], 15, 'sum', 'stochastic_bounce'),
          ('srvp', 64, 28, [2], 25, 'sum', 'subpixel_bounce'), ('srvp-deterministic', 64, 28, [2], 100, 'sum', 'subpixel_bounce'), ('mmnist++', 64, 28, [3], 20, 'max', 'trajgru'),
          ('affine', 64, 28, [1,2,3], 10, 'max', 'affine')]
@@ -56,7 +56,7 @@ def test_svgs_digits_are_resized_once():
 @pytest.mark.parametrize('kw', [dict(num_digits=[1,3], affine_params=dict(angle=(-5,5)), classes=[3,8]), dict(motion='velocity', composite='over', interpolation='nearest', img_size=(50,71)),
     dict(motion='trajgru', motion_params=dict(margin=14.5), normalize='measured'), dict(motion='subpixel_bounce', motion_params=dict(stochastic=False), digit_size=(20,22), split='test'),
     dict(seed=2**64-1, normalize=(.1,.3), concat=False, length=17), dict(motion='svg')], ids=str)
-def test_a_recipe_makes_the_same_dataset(source, kw, capsys):
+def test_a_recipe_restores_the_dataset(source, kw, capsys):
     ds = MovingMNIST.preset('svg', **source, seed=5) if kw.get('motion')=='svg' else MovingMNIST(**{**source, 'num_frames': 6, 'seed': 3, **kw})
     r = json.loads(json.dumps(ds.recipe))
     twin = MovingMNIST.from_recipe(r, source['path'], download=False)
@@ -66,7 +66,7 @@ def test_a_recipe_makes_the_same_dataset(source, kw, capsys):
     assert type(twin[0]) is type(ds[0])
 
 
-def test_every_setting_that_decides_a_sequence_is_in_the_fingerprint(fonts):
+def test_every_setting_that_affects_a_sequence_is_in_the_fingerprint(fonts):
     different = [dict(), dict(num_digits=2), dict(num_frames=6), dict(img_size=65), dict(concat=False), dict(normalize=True), dict(normalize=(.1,.2)), dict(split='test'), dict(composite='sum'),
                  dict(interpolation='nearest'), dict(seed=1), dict(length=5), dict(affine_params=dict(angle=(0,1))), dict(motion='velocity'), dict(motion='reflect'), dict(classes=[1]), dict(digit_size=30),
                  dict(motion='reflect', motion_params=dict(speed=.2)), dict(where=lambda s: s.digit[:,0]>=0), dict(digits=load_digits('fonts').images), dict(digits=load_digits('fonts').images.flip(0))]
@@ -89,7 +89,7 @@ def falling(rng, num_digits, times, **_):
 def upper(scene): return scene.translate[:,0,0,1]<12
 
 
-def test_what_does_not_fit_into_a_recipe_is_given_again(fonts):
+def test_functions_and_custom_digits_must_be_passed_to_from_recipe(fonts):
     ds = fonts(motion=falling, where=upper, digits=load_digits('fonts').images[:700])
     r = json.loads(json.dumps(ds.recipe))
     assert r['motion']=={'function': 'falling'} and r['digits']=='custom'
@@ -109,7 +109,7 @@ def test_other_digits_are_refused(fonts, monkeypatch):
         with pytest.raises(ValueError, match='expected what `ds.recipe` has returned'): MovingMNIST.from_recipe(wrong)
 
 
-def test_checksums_tell_everything_apart():
+def test_checksums_differ_for_different_images():
     x = torch.arange(24)
     things = [(x,), (x.view(4,6),), (x.view(6,4),), (x.int(),), (x.byte(),), (x, None), (None, x), (x[:12], x[12:]), (x.flip(0),), (x+0., )]
     assert len({checksum(*o) for o in things})==len(things)
@@ -118,7 +118,7 @@ def test_checksums_tell_everything_apart():
 
 
 @pytest.mark.parametrize('motion', MOTIONS)
-def test_scenes_survive_a_file(fonts, tmp_path, motion):
+def test_scenes_round_trip_through_a_file(fonts, tmp_path, motion):
     scene = fonts(motion=motion, img_size=(70,80)).draw(9)
     scene.save(tmp_path/'scene.npz')
     again = Scene.load(tmp_path/'scene.npz')
@@ -135,7 +135,7 @@ def test_ten_thousand_canonical_sequences_take_a_few_megabytes(source, tmp_path)
     assert torch.equal(ds.render(again[-3:]), ds.render(scene[-3:]))
 
 
-def test_a_scene_is_written_whole_or_not_at_all(fonts, tmp_path, monkeypatch):
+def test_a_scene_is_written_completely_or_not_at_all(fonts, tmp_path, monkeypatch):
     scene = fonts().draw(3)
     scene.save(tmp_path/'a.npz')
     before = (tmp_path/'a.npz').read_bytes()
@@ -146,7 +146,7 @@ def test_a_scene_is_written_whole_or_not_at_all(fonts, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\3\4 nonsense', b'\x93NUMPY', b'text'], ids=str)
-def test_what_is_no_scene_is_refused(tmp_path, content):
+def test_files_that_are_not_scenes_are_refused(tmp_path, content):
     (tmp_path/'x').write_bytes(content)
     with pytest.raises(ValueError, match='does not hold a Scene'): Scene.load(tmp_path/'x')
     np.savez(tmp_path/'y.npz', digit=np.zeros((2,2)))
@@ -174,7 +174,7 @@ def test_sequences_meet_the_condition(fonts, name, seed):
 
 
 @pytest.mark.parametrize('name', CONDITIONS)
-def test_chosen_sequences_are_functions_of_seed_and_index(fonts, name):
+def test_accepted_sequences_depend_on_seed_and_index_only(fonts, name):
     def make(): return fonts(motion='bounce', num_digits=2, num_frames=12, seed=4, where=CONDITIONS[name])
     ds,many = make(), make().draw(150)
     for i in (0, 1, 77, 149): assert equal(ds.draw(indices=[i]), many[i])
@@ -182,9 +182,9 @@ def test_chosen_sequences_are_functions_of_seed_and_index(fonts, name):
     assert torch.equal(ds[77], ds.render(many[77])[0])
 
 
-def test_the_first_attempt_that_will_do_is_taken(fonts):
+def test_the_first_accepted_attempt_is_used(fonts):
     "Against a plain loop over attempts"
-    from torch_moving_mnist.motion import draw_scene
+    from torch_moving_mnist.draw import draw_scene
     ds = fonts(motion='bounce', num_digits=2, num_frames=12, seed=4, where=apart)
     images = len(ds.digits)
     for i in range(6):
@@ -192,27 +192,27 @@ def test_the_first_attempt_that_will_do_is_taken(fonts):
         assert equal(ds.draw(indices=[i]), draw_scene(4, [i], [2], 12, images, (28,28), (64,64), motion='bounce', attempt=a))
 
 
-def test_a_condition_that_all_meet_changes_nothing(fonts): assert equal(fonts(where=CONDITIONS['all']).draw(20), fonts().draw(20))
+def test_a_condition_that_is_always_true_changes_nothing(fonts): assert equal(fonts(where=CONDITIONS['all']).draw(20), fonts().draw(20))
 
 
-def test_the_condition_looks_at_the_frames_whatever_the_times(fonts):
+def test_the_condition_uses_the_frames_for_any_times(fonts):
     ds = fonts(motion='reflect', num_digits=2, num_frames=12, where=apart)
     whole,half = ds.draw(indices=range(9)), ds.draw(indices=range(9), times=[0,.5,11])
     assert torch.equal(whole.digit, half.digit) and torch.equal(half.translate[:,:,[0,2]], whole.translate[:,:,[0,11]])
 
 
-def test_a_hopeless_condition_is_refused_at_once(fonts):
+def test_a_condition_that_is_never_true_is_refused(fonts):
     def never(scene): return scene.digit[:,0]<-1
     with pytest.raises(ValueError, match=r'where=never accepts none of 65,536 draws of sequence 0; expected a condition'): fonts(where=never)
 
 
 @pytest.mark.parametrize('returned', [True, torch.ones(3), torch.ones(1, 1, dtype=torch.bool), None], ids=str)
-def test_a_condition_must_answer_for_each_sequence(fonts, returned):
+def test_a_condition_must_return_one_bool_per_sequence(fonts, returned):
     with pytest.raises(TypeError, match='where=.*expected a bool tensor'): fonts(where=lambda scene: returned)
     with pytest.raises(TypeError, match="where='fast'; expected a function or None"): fonts(where='fast')
 
 
-def test_measured_statistics_are_those_of_chosen_sequences(fonts, capsys):
+def test_measured_statistics_are_those_of_accepted_sequences(fonts, capsys):
     ds = fonts(motion='bounce', num_digits=2, num_frames=12, where=apart, normalize='measured')
     x = ds.get_batch(300)
     assert abs(x.mean())<.03 and abs(x.std()-1)<.03
@@ -221,5 +221,5 @@ def test_measured_statistics_are_those_of_chosen_sequences(fonts, capsys):
 def test_damaged_recipes_are_refused(fonts):
     recipe = fonts().recipe
     with pytest.raises(ValueError, match=r"lacks \['motion'\]"): MovingMNIST.from_recipe({k: o for k,o in recipe.items() if k!='motion'})
-    with pytest.raises(ValueError, match=r"holds \['foo'\] besides"): MovingMNIST.from_recipe({**recipe, 'foo': 1})
+    with pytest.raises(ValueError, match=r"unknown keys \['foo'\]"): MovingMNIST.from_recipe({**recipe, 'foo': 1})
     assert MovingMNIST.from_recipe(recipe).recipe==recipe

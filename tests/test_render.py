@@ -1,4 +1,4 @@
-"Frames against torchvision, digit by digit and frame by frame, and against plain arithmetic"
+"Frames against torchvision, one digit and frame at a time, and against plain arithmetic"
 import numpy as np
 import pytest
 import torch
@@ -6,22 +6,22 @@ import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from hypothesis import given, settings, strategies as st
 
-import torch_moving_mnist.render
 from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.digits import load_digits
-from torch_moving_mnist.motion import draw_scene
-from torch_moving_mnist.render import COMPOSITES, render, room_for
-from torch_moving_mnist.trajectory import Scene
+from torch_moving_mnist.draw import draw_scene
+from torch_moving_mnist.engine import COMPOSITES, parallel, reference, render
+from torch_moving_mnist.engine.parallel import allocate
+from torch_moving_mnist.scene import Scene
 
 MODES = dict(nearest=TF.InterpolationMode.NEAREST, bilinear=TF.InterpolationMode.BILINEAR)
 DIGITS = load_digits('fonts').images
 
 
 def torchvision_layer(digit, angle, translate, scale, shear, canvas, mode):
-    """The digit padded to the canvas and given to torchvision's `affine`.
+    """Pad the digit to the canvas and apply torchvision's `affine`.
 
-    Where canvas and digit differ by an odd number of pixels, the padded digit lies half a pixel up or left of the middle: torchvision then
-    turns it about the digit's own centre, and carries it the missing half pixel.
+    If the sizes of canvas and digit differ by an odd number of pixels, the padded digit is half a pixel above or left of the centre.
+    torchvision then rotates it about the digit's own centre and translates it by the missing half pixel.
     """
     (h,w),(H,W) = digit.shape[-2:],canvas
     left,top = (W-w)//2,(H-h)//2
@@ -84,7 +84,7 @@ def test_random_poses_equal_torchvisions(seed, height, width, angle, scale, shea
 
 
 def place(x, y, scale=1.):
-    "Matrices of 2×2 digits whose corner lies at whole pixels of a 4×6 canvas"
+    "Matrices that place the corner of 2×2 digits at whole pixels of a 4×6 canvas"
     t = torch.tensor([x + .5 - 2.5, y + .5 - 1.5], dtype=torch.float64)
     return affine_matrix(torch.zeros((), dtype=torch.float64), t, torch.tensor(scale, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), (2,2), (4,6))
 
@@ -116,7 +116,7 @@ def test_composites_of_whole_pixel_layers(composite, channels, data):
     assert torch.equal(render(digits, index, matrix, (4,6), gain[None,:,None], composite)[0,0], expected)
 
 
-def test_half_covered_pixels_let_half_through_in_over():
+def test_over_blends_half_covered_pixels():
     digits = torch.tensor([[[[200,200],[200,200]]],[[[100,100],[100,100]]]], dtype=torch.uint8)
     under,above = place(2,1),place(2.5,1)
     row = render(digits, torch.tensor([[0,1]]), torch.stack([under,above])[None,:,None], (4,6), composite='over')[0,0,0,1]
@@ -127,18 +127,18 @@ def test_half_covered_pixels_let_half_through_in_over():
 def test_parts_of_any_size_give_the_same_frames(composite, monkeypatch):
     scene = draw_scene(3, range(7), [1,2,3], 5, len(DIGITS), (28,28), (40,33))
     whole = render_scene(DIGITS, scene, composite=composite)
-    monkeypatch.setattr(torch_moving_mnist.render, '_PART', 1)
+    monkeypatch.setattr(reference, '_CHUNK', 1)
     assert torch.equal(render_scene(DIGITS, scene, composite=composite), whole)
 
 
-def test_empty_batch_and_single_everything():
+def test_empty_batch_and_sizes_of_one():
     scene = draw_scene(3, range(2), [1], 1, len(DIGITS), (28,28), (28,28))
     assert render_scene(DIGITS, scene[:0]).shape==(0,1,1,28,28)
     assert render_scene(DIGITS, scene[0]).shape==(1,1,1,28,28)
 
 
 @pytest.mark.parametrize('scale', [0., 1e-30, 1e-6, 1e6, float('nan'), float('inf')])
-def test_degenerate_scales_do_no_harm(scale):
+def test_degenerate_scales_are_safe(scale):
     m = place(2, 1, scale)[None,None,None]
     frame = render(torch.full((1,1,2,2), 255, dtype=torch.uint8), torch.tensor([[0]]), m, (4,6))
     assert frame.shape==(1,1,1,4,6)
@@ -146,14 +146,14 @@ def test_degenerate_scales_do_no_harm(scale):
     else: assert frame.min()==255
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     scene = draw_scene(3, range(3), [1,2], 2, len(DIGITS), (28,28), (40,40))
     before = DIGITS.clone(), {k: getattr(scene, k).clone() for k in ('digit','angle','translate','gain')}
     render_scene(DIGITS, scene, composite='over')
     assert torch.equal(before[0], DIGITS) and all(torch.equal(getattr(scene, k), v) for k,v in before[1].items())
 
 
-def test_scene_of_the_users_own():
+def test_custom_scene():
     zeros = torch.zeros(1,1,2)
     scene = Scene(digit=torch.tensor([[5]]), angle=zeros, translate=torch.tensor([[[[0.,0],[4,-3]]]]), scale=zeros+1, shear=torch.zeros(1,1,2,2), gain=zeros+1,
                   digit_size=(28,28), canvas_size=(64,64))
@@ -161,35 +161,35 @@ def test_scene_of_the_users_own():
     assert torch.equal(frames[0,18:46,18:46], DIGITS[5,0]) and torch.equal(frames[1,15:43,22:50], DIGITS[5,0])
 
 
-def test_memory_is_lent_again_when_nobody_holds_it():
+def test_memory_is_reused_when_no_tensor_refers_to_it():
     shape,other = (5,2**20),(6,2**20)
-    x = room_for(shape, np.float32)
+    x = allocate(shape, np.float32)
     views = [x[1:3], x.view(-1).numpy()[5:9], memoryview(x.numpy()), x.detach(), x.untyped_storage()]
     where = x.data_ptr()
     del x
-    while views: # Each of them alone keeps the memory
-        y = room_for(shape, np.float32)
+    while views: # A single view is enough to keep the memory
+        y = allocate(shape, np.float32)
         assert y.data_ptr()!=where and where % 64==0
         views.pop()
         del y
-    first,second = room_for(shape, np.float32),room_for(shape, np.float32)
+    first,second = allocate(shape, np.float32),allocate(shape, np.float32)
     assert where in (first.data_ptr(), second.data_ptr()) and first.data_ptr()!=second.data_ptr()
-    assert room_for(other, np.float32).data_ptr() not in (first.data_ptr(), second.data_ptr())
+    assert allocate(other, np.float32).data_ptr() not in (first.data_ptr(), second.data_ptr())
 
 
-def test_no_more_memory_is_kept_than_is_allowed(monkeypatch):
-    monkeypatch.setattr(torch_moving_mnist.render, '_kept', kept := {})
-    monkeypatch.setattr(torch_moving_mnist.render, 'KEPT', 2**25)
+def test_cached_memory_is_limited(monkeypatch):
+    monkeypatch.setattr(parallel, '_cached', kept := {})
+    monkeypatch.setattr(parallel, 'CACHE_LIMIT', 2**25)
     def held(): return sum(n*len(o) for n,o in kept.items())
-    for mb in (4, 9, 5, 8, 40, 3, 7, 16): # The one of 40 is never kept, that of 3 is too small
-        room_for((mb,2**20), np.uint8)
+    for mb in (4, 9, 5, 8, 40, 3, 7, 16): # 40 MB is never cached, 3 MB is too small
+        allocate((mb,2**20), np.uint8)
         assert held()<=2**25
-    several = [room_for((7,2**20), np.uint8) for _ in range(6)]
+    several = [allocate((7,2**20), np.uint8) for _ in range(6)]
     del several
     assert 0<held()<=2**25
 
 
-def test_batches_that_are_held_stay_what_they_are(fonts):
+def test_batches_in_use_are_not_overwritten(fonts):
     ds = fonts(num_frames=10, img_size=64)
     batches = [ds.get_batch(64) for _ in range(4)]
     copies = [o.clone() for o in batches]

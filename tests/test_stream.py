@@ -1,4 +1,4 @@
-"Batches made in the background: the same as without, and no thread outlives its loop"
+"Batches prefetched in the background equal those of `get_batch`, and no thread outlives its loop"
 import os, subprocess, sys, threading, time
 
 import pytest
@@ -19,7 +19,7 @@ def test_the_same_batches_as_get_batch(fonts, prefetch):
     assert [len(o) for o in got]==[3]*5 and torch.equal(torch.cat(got), expected)
 
 
-def test_fresh_batches_repeat_under_manual_seed_whatever_the_loop_draws(fonts):
+def test_unseeded_batches_repeat_under_manual_seed_even_if_the_loop_draws_numbers(fonts):
     ds = fonts(num_frames=2, seed=None)
     def run(delay):
         torch.manual_seed(3)
@@ -32,7 +32,7 @@ def test_fresh_batches_repeat_under_manual_seed_whatever_the_loop_draws(fonts):
     assert not torch.equal(*[o for o in run(0) if o.ndim==5][:2])
 
 
-def test_batches_are_made_ahead(ds, monkeypatch):
+def test_batches_are_prefetched(ds, monkeypatch):
     made = []
     batch = type(ds)._batch
     monkeypatch.setattr(type(ds), '_batch', lambda self, *a: (batch(self, *a), made.append(threading.current_thread()))[0])
@@ -49,7 +49,7 @@ def test_batches_are_made_ahead(ds, monkeypatch):
 
 
 def test_break_and_errors_leave_no_thread(ds):
-    ds.get_batch(2) # The renderer's own threads stay
+    ds.get_batch(2) # The renderer's threads are started here and stay
     before = set(threads())
     for batch in ds.batches(): break
     assert set(threads())==before
@@ -59,7 +59,7 @@ def test_break_and_errors_leave_no_thread(ds):
     assert len(list(ds.batches(2)))==2 and set(threads())==before
 
 
-def test_errors_surface_where_the_batch_would_have_come(ds):
+def test_errors_are_raised_in_place_of_the_batch(ds):
     def broken(x): raise ArithmeticError('from the transforms')
     ds.batch_tfms = broken
     stream = ds.batches(bs=2)
@@ -68,22 +68,22 @@ def test_errors_surface_where_the_batch_would_have_come(ds):
 
 
 @pytest.mark.parametrize('wrong,message', [(dict(n=-1), 'n=-1'), (dict(bs=0), 'bs=0'), (dict(prefetch=-1), 'prefetch=-1'), (dict(prefetch='all'), "prefetch='all'"), (dict(n=1.5), 'n=1.5')])
-def test_arguments_are_checked_at_once(ds, wrong, message):
+def test_arguments_are_checked_immediately(ds, wrong, message):
     with pytest.raises((ValueError, TypeError), match=message): ds.batches(**wrong)
 
 
-def test_none_asked_for(ds): assert list(ds.batches(0))==[]
+def test_zero_batches(ds): assert list(ds.batches(0))==[]
 
 
 @pytest.mark.parametrize('ending', ['', 'sys.exit(3)', 'raise RuntimeError'])
-def test_the_interpreter_ends_beside_an_open_stream(ending):
+def test_the_interpreter_exits_with_an_open_iterator(ending):
     code = f"import sys\nfrom torch_moving_mnist.data import MovingMNIST\nds = MovingMNIST(digits='fonts', seed=0)\nstream = ds.batches(bs=64, prefetch=4)\nnext(stream)\n{ending}"
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     assert r.returncode=={'': 0, 'sys.exit(3)': 3}.get(ending, 1)
     assert 'RuntimeError' in r.stderr if 'raise' in ending else not r.stderr
 
 
-def test_two_streams_share_the_endless_one(fonts):
+def test_two_iterators_draw_from_one_stream(fonts):
     ds,expected = fonts(num_frames=2, seed=0), fonts(num_frames=2, seed=0).get_batch(8)
     pairs = list(zip(ds.batches(2, bs=2, prefetch=0), ds.batches(2, bs=2, prefetch=0)))
     got = torch.cat([o for pair in pairs for o in pair])
@@ -91,7 +91,7 @@ def test_two_streams_share_the_endless_one(fonts):
 
 
 @pytest.mark.skipif(not hasattr(os, 'SCHED_BATCH'), reason='a policy of Linux')
-def test_only_the_thread_that_makes_batches_stands_back(ds):
+def test_only_the_prefetch_thread_has_lower_priority(ds):
     seen = []
     ds.batch_tfms = lambda x: (seen.append(os.sched_getscheduler(0)), x)[1]
     assert len(list(ds.batches(3)))==3

@@ -1,4 +1,4 @@
-"Ground truth against the frames, the layers and counting, over random Scenes of every motion, composite, canvas and colour"
+"Ground truth against frames, layers and pixel counts, for random Scenes of every motion, composite, canvas and colour"
 import dataclasses, functools, itertools, json, math, os, pickle, subprocess, sys, textwrap
 
 import matplotlib.pyplot as plt
@@ -13,9 +13,10 @@ from torchvision.transforms import v2
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.motion import MOTIONS
-from torch_moving_mnist.render import COMPOSITES, INTERPOLATIONS, blend
-from torch_moving_mnist.trajectory import Scene
-from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, show_truth, trace_reference
+from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
+from torch_moving_mnist.engine.reference import Backdrop, blend, expand_gain, trace_reference
+from torch_moving_mnist.scene import Scene
+from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, show_truth
 
 FONTS = load_digits('fonts')
 COLOURED = (torch.stack([o.images[:60,0] for o in (FONTS, load_digits('fonts', split='valid'), load_digits('fonts', split='test'))], 1), torch.arange(60) % 7) # Three digits in three channels
@@ -26,9 +27,15 @@ VARIANTS = {
 CASES = list(itertools.product(MOTIONS, COMPOSITES, VARIANTS))
 B,T = 20,4
 
+def by_reference(scene, digits, names, composite='max', interpolation='bilinear', pictures=None):
+    "Ground truth by the engine's reference"
+    backdrop = None if scene.background is None else Backdrop(pictures, scene.background, scene.drift)
+    gain = expand_gain(scene.channel_gain, digits.images, backdrop)
+    return trace_reference(digits.images, scene.digit, scene.matrix, scene.canvas_size, names, gain, labels(scene, digits), composite, interpolation, backdrop)
+
 
 def wild(seed, B=30, K=4, T=3, digit=(28,28), canvas=(64,64), whole=False, scale=1., spread=.8, M=len(FONTS)):
-    "Random poses, with digits partly and wholly outside, and empty slots"
+    "Random poses, with digits partly or completely outside the canvas, and empty slots"
     g = torch.Generator().manual_seed(seed)
     def rand(*s): return torch.rand(*s, generator=g, dtype=torch.float64)
     angle,shear,size = rand(B,K,T)*720 - 360, rand(B,K,T,2)*100 - 50, scale*(.7 + .6*rand(B,K,T))
@@ -39,7 +46,7 @@ def wild(seed, B=30, K=4, T=3, digit=(28,28), canvas=(64,64), whole=False, scale
 
 @functools.lru_cache(maxsize=2)
 def case(motion, composite, variant):
-    "A dataset, some of its Scenes, their frames, and all there is to know"
+    "A dataset, some of its Scenes, their frames, and all targets"
     ds = MovingMNIST(**{**dict(digits='fonts', num_digits=[1,2,3], num_frames=T, normalize=False, seed=CASES.index((motion,composite,variant)), motion=motion, composite=composite), **VARIANTS[variant]})
     scene = ds.draw(indices=range(B))
     names = [o for o in TARGETS if (o!='cover' or composite=='over') and (o!='backdrop' or ds.pictures is not None)]
@@ -51,7 +58,7 @@ def whole_truth(request): return case(*request.param)
 
 
 def composed(ds, truth):
-    "Frames from layers"
+    "Composite frames from layers"
     layers,cover = truth['layers'],truth.get('cover', truth['layers'][:,:,:,:0])
     if ds.pictures is not None:
         layers = torch.cat([truth['backdrop'][:,None],layers], 1)
@@ -65,7 +72,7 @@ def test_layers_compose_to_the_frames(whole_truth):
     assert torch.equal(composed(ds, truth), frames)
 
 
-def test_shapes_and_types_are_those_of_the_table(whole_truth):
+def test_shapes_and_types_match_the_table(whole_truth):
     ds,scene,frames,truth = whole_truth
     (K,C,H,W),table = (scene.digit.shape[1], *frames.shape[2:]), dict(B=B, T=T)
     for name,o in truth.items():
@@ -76,7 +83,7 @@ def test_shapes_and_types_are_those_of_the_table(whole_truth):
 
 
 def test_boxes_are_the_tightest_around_the_ink(whole_truth):
-    "Torchvision's boxes end with the last pixel's centre, ours with its edge"
+    "Torchvision's boxes end at the centre of the last pixel, ours at its edge"
     ds,scene,frames,truth = whole_truth
     ink = (truth['layers'].clamp(0,255).round()>=1).any(3)
     if 'cover' in truth: ink |= truth['cover'][:,:,:,0]>.5
@@ -88,7 +95,7 @@ def test_boxes_are_the_tightest_around_the_ink(whole_truth):
     assert torch.equal(truth['boxes'], boxes_of(scene, ds.digits, ds.composite, ds.interpolation))
 
 
-def test_modal_masks_partition_what_is_seen(whole_truth):
+def test_modal_masks_partition_the_visible_pixels(whole_truth):
     ds,scene,frames,truth = whole_truth
     modal,ink = truth['modal_masks'],truth['masks']
     assert (modal.sum(1)<=1).all() and not (modal & ~ink).any()
@@ -99,13 +106,14 @@ def test_modal_masks_partition_what_is_seen(whole_truth):
         assert torch.equal(modal.any(1), ink.any(1))
         lit = (frames>0).any(2)
         if ds.composite=='max' and ds.color is None: assert torch.equal(modal.any(1), lit)
-        assert not (lit & ~modal.any(1) & (truth['layers'].amax((1,3))>.5)).any() # Lit and nobody's: only where faint layers add up
+        # Pixels without an owner are lit only by faint layers that add up
+        assert not (lit & ~modal.any(1) & (truth['layers'].amax((1,3))>.5)).any()
     else:
         seen = modal.any(1)[:,:,None].expand_as(frames)
         if ds.composite=='max': assert torch.equal(frames[~seen], truth['backdrop'].clamp(0,255).round().byte()[~seen])
 
 
-def test_who_wins_by_the_rule_for_one_pixel(whole_truth):
+def test_visible_digit_follows_the_rule_for_one_pixel(whole_truth):
     ds,scene,frames,truth = whole_truth
     g = torch.Generator().manual_seed(0)
     contested = (truth['masks'].sum(1)>1).nonzero()
@@ -128,7 +136,7 @@ def test_who_wins_by_the_rule_for_one_pixel(whole_truth):
         assert truth['instance'][b,t,y,x]==winner
 
 
-def test_visibility_is_counted_on_a_canvas_that_holds_all(whole_truth):
+def test_visibility_is_counted_on_a_canvas_that_contains_all_ink(whole_truth):
     ds,scene,frames,truth = whole_truth
     pad = 60
     wide = dataclasses.replace(scene, canvas_size=tuple(o + 2*pad for o in scene.canvas_size), background=None, drift=None)
@@ -139,18 +147,19 @@ def test_visibility_is_counted_on_a_canvas_that_holds_all(whole_truth):
     whole,seen = masks.sum((-2,-1)),truth['modal_masks'].sum((-2,-1))
     expected = (seen/whole.clamp(min=1)).float()
     assert fits.float().mean()>.9 and (truth['visibility'][whole==0]==0).all()
-    assert ((truth['visibility'] - expected).abs()*whole)[fits].max()<=1.5 # A pixel whose level is the threshold in the last bit may be counted or not
+    # A pixel whose level equals the threshold up to the last bit may be counted or not
+    assert ((truth['visibility'] - expected).abs()*whole)[fits].max()<=1.5
     assert torch.equal(truth['visibility'][fits], expected[fits]) or (truth['visibility']!=expected)[fits].float().mean()<.02
 
 
-def test_overlap_is_the_share_of_common_pixels(whole_truth):
+def test_overlap_is_the_fraction_of_common_pixels(whole_truth):
     ink,overlap = whole_truth[3]['masks'],whole_truth[3]['overlap']
     for k,j in itertools.product(range(ink.shape[1]), repeat=2):
         assert torch.equal(overlap[:,k,j], ((ink[:,k] & ink[:,j]).sum((-2,-1))/ink[:,k].sum((-2,-1)).clamp(min=1)).float())
 
 
 def test_flow_by_the_matrices_of_each_pixel(whole_truth):
-    "The rule for one pixel, with numpy's inverse"
+    "The formula for one pixel, with numpy's inverse"
     ds,scene,frames,truth = whole_truth
     owner,matrix = truth['instance'].numpy(),scene.matrix.numpy()
     drift = np.zeros((B,T,2)) if scene.drift is None else scene.drift.numpy()
@@ -166,7 +175,7 @@ def test_flow_by_the_matrices_of_each_pixel(whole_truth):
             if k: to = matrix[b,k-1,t+step] @ np.linalg.inv(matrix[b,k-1,t]) @ [x,y,1]
             else: to = np.array([x,y]) + drift[b,t] - drift[b,t+step]
             np.testing.assert_allclose(flow[b,i,:,y,x], to[:2] - [x,y], atol=1e-4, rtol=1e-5)
-            if np.abs((to[:2]+.5) % 1 - .5).max()>.4999: continue # Between two pixels
+            if np.abs((to[:2]+.5) % 1 - .5).max()>.4999: continue # Halfway between two pixels
             u,v = np.floor(to[:2] + .5).astype(int)
             assert valid[b,i,y,x]==(0<=u<W and 0<=v<H and owner[b,t+step,v,u]==k)
         assert valid.any()
@@ -181,7 +190,7 @@ def test_velocity_and_bounces_are_those_of_the_scene(whole_truth):
     assert torch.equal(truth['matrix'], scene.matrix.float())
 
 
-def test_what_the_slots_hold(whole_truth):
+def test_slot_contents(whole_truth):
     ds,scene,frames,truth = whole_truth
     for b,(row,label,depth) in enumerate(zip(scene.digit.tolist(), truth['labels'].tolist(), truth['depth'].tolist())):
         assert label==[-1 if i<0 else int(ds.digits.labels[i]) for i in row]
@@ -195,14 +204,14 @@ def test_what_the_slots_hold(whole_truth):
 def test_compiled_loops_equal_the_reference(whole_truth):
     ds,scene,frames,truth = whole_truth
     names = [o for o in truth if TARGETS[o].of is None and o!='boxes']
-    reference = trace_reference(scene, ds.digits, names, ds.composite, ds.interpolation, ds.pictures)
+    reference = by_reference(scene, ds.digits, names, ds.composite, ds.interpolation, ds.pictures)
     for name in names:
         ours,theirs = truth[name].double(),reference[name].double()
         off = (ours - theirs).abs()>(1e-3 if name!='backdrop' else .01)
         assert off.double().mean()<(.002 if name!='modal_boxes' else .01), (name, off.double().mean())
 
 
-def test_each_sequence_for_itself(whole_truth):
+def test_targets_do_not_depend_on_the_batch(whole_truth):
     ds,scene,frames,truth = whole_truth
     names = [o for o in truth if o not in ('pose','caption')]
     one = ds.truth(scene[7], names)
@@ -210,10 +219,10 @@ def test_each_sequence_for_itself(whole_truth):
     assert ds.truth(scene[[7,3]], 'caption')['caption']==[truth['caption'][i] for i in (7,3)]
 
 
-# ---- Frames moved by the flow
+# ---- Frames warped by the flow
 
 def still_there(frames, flow, valid):
-    "Values of each frame and, by bilinear sampling, of the next at where the flow leads, on valid pixels: `(n,)` each"
+    "Values at valid pixels of each frame, and of the next frame at the positions the flow points to, sampled bilinearly: `(n,)` each"
     H,W = frames.shape[-2:]
     y,x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing='ij')
     at = torch.stack([x,y]) + flow.double()
@@ -224,7 +233,7 @@ def still_there(frames, flow, valid):
 
 @pytest.mark.parametrize('composite', ['max','over'])
 @pytest.mark.parametrize('motion', ['bounce','reflect','stochastic_bounce','subpixel_bounce'])
-def test_whole_steps_of_flow_lead_to_the_same_pixel(motion, composite):
+def test_whole_pixel_flow_points_to_the_same_value(motion, composite):
     ds = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=6, normalize=False, seed=1, motion=motion, composite=composite, img_size=(50,64))
     scene = ds.draw(indices=range(200))
     truth,frames = ds.truth(scene, ['flow','flow_valid','backward_flow','backward_flow_valid','instance']),ds.render(scene)
@@ -238,7 +247,7 @@ def test_whole_steps_of_flow_lead_to_the_same_pixel(motion, composite):
 
 
 def smooth_digits():
-    "Round blobs, and the greatest second difference of their grey levels"
+    "Round blobs, and the largest second difference of their grey levels"
     y,x = torch.meshgrid(*[torch.arange(28.) - 13.5]*2, indexing='ij')
     images = torch.stack([(250*torch.exp(-(x/a)**2 - (y/b)**2)) for a,b in ((5,5),(6,4),(4,6))]).round()
     bend = max(images.diff(n=2, dim=i).abs().max().item() for i in (1,2))
@@ -246,8 +255,8 @@ def smooth_digits():
 
 
 @pytest.mark.parametrize('motion', ['affine','velocity','trajgru'])
-def test_flow_leads_to_the_next_frame_within_interpolation_error(motion):
-    "Sampling the image twice and the frame once, bilinear, errs by less than one and a half second differences for scales about 1, and two roundings"
+def test_flow_points_to_the_next_frame_within_interpolation_error(motion):
+    "Sampling the image twice and the frame once, bilinearly, errs by less than 1.5 second differences at scales near 1, plus two roundings"
     digits,bend = smooth_digits()
     ds = MovingMNIST(digits=digits, num_digits=1, num_frames=5, normalize=False, seed=1, motion=motion, affine_params=dict(angle=(-3,3), scale=(.95,1.1), shear=(-3,3)) if motion=='velocity' else None if motion=='trajgru' else dict(scale=(.8,1.2)),
                      motion_params=dict(gain=(1,1)) if motion=='trajgru' else None)
@@ -271,23 +280,23 @@ def test_backgrounds_flow_with_their_drift():
     assert valid.float().mean()>.7 and (truth['flow'].abs().amax(2)[valid]>0).float().mean()>.9
 
 
-# ---- Scenes beyond what motions draw
+# ---- Scenes that no motion draws
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 @pytest.mark.parametrize('composite', COMPOSITES)
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), K=st.integers(1,6), T=st.integers(1,3), canvas=st.tuples(st.integers(1,70), st.integers(1,70)), scale=st.one_of(st.floats(.02,.5), st.floats(.5,3), st.floats(3,40)),
        spread=st.floats(0,1.5), whole=st.booleans())
-def test_wild_scenes(composite, interpolation, seed, K, T, canvas, scale, spread, whole):
+def test_random_scenes(composite, interpolation, seed, K, T, canvas, scale, spread, whole):
     scene = wild(seed, 4, K, T, (28,28), canvas, whole, scale, spread)
     names = [o for o in TARGETS if o!='backdrop' and (o!='cover' or composite=='over')]
     truth = ground_truth(scene, FONTS, names, composite, interpolation)
     ds = MovingMNIST(digits='fonts', normalize=False, composite=composite, interpolation=interpolation)
     assert torch.equal(composed(ds, truth), ds.render(scene))
-    reference = trace_reference(scene, FONTS, [o for o in names if TARGETS[o].of is None and o!='boxes'], composite, interpolation)
+    reference = by_reference(scene, FONTS, [o for o in names if TARGETS[o].of is None and o!='boxes'], composite, interpolation)
     for name,o in reference.items():
         off = (truth[name].double() - o.double()).abs()>1e-2
-        assert off.sum()<=4 + .004*off.numel(), name # Samples between two pixels, and levels at the threshold
+        assert off.sum()<=4 + .004*off.numel(), name # Samples halfway between two pixels, and levels at the threshold
     seen = truth['visibility']
     assert seen.min()>=0 and seen.max()<=1 and truth['flow'].isfinite().all()
     assert torch.equal(truth['boxes'][...,2]>0, truth['masks'].flatten(3).any(3))
@@ -296,7 +305,7 @@ def test_wild_scenes(composite, interpolation, seed, K, T, canvas, scale, spread
 
 @pytest.mark.parametrize('entry', ['angle','translate','scale','shear'])
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e12, 1e100, -1e300])
-def test_poses_that_cannot_be_drawn_do_no_harm(entry, value):
+def test_poses_that_cannot_be_rendered_are_safe(entry, value):
     scene = wild(0, 3, 2, 3)
     broken = getattr(scene, entry).clone()
     broken[1] = value
@@ -309,7 +318,7 @@ def test_poses_that_cannot_be_drawn_do_no_harm(entry, value):
 
 
 def test_no_access_outside_any_array():
-    "The loops as plain Python, where every access is checked"
+    "Run the compiled loops as plain Python, which checks every access"
     code = textwrap.dedent('''
         import sys
         sys.path.insert(0, sys.argv[1])
@@ -363,8 +372,8 @@ def test_a_sample_is_a_pair(make):
     for name in ('masks','modal_masks','instance','segmentation'): assert isinstance(target[name], tv_tensors.Mask)
 
 
-def test_boxes_come_with_the_frames_for_free(make):
-    "Drawn along with the frames, or on their own"
+def test_boxes_rendered_with_frames_equal_separate_boxes(make):
+    "Boxes computed during rendering, and boxes computed separately"
     for composite in COMPOSITES:
         ds = make(targets='boxes', composite=composite)
         scene = ds.draw(indices=range(50))
@@ -372,7 +381,7 @@ def test_boxes_come_with_the_frames_for_free(make):
         assert torch.equal(ds.truth(scene)['boxes'], ds.truth(scene, ['boxes','masks'])['boxes'])
 
 
-def test_streams_of_pairs(fonts):
+def test_iterators_yield_pairs(fonts):
     ds = fonts(targets=['labels','boxes','caption'])
     frames,target = next(ds.batches(1, bs=4))
     assert frames.shape==(4,5,1,64,64) and target['labels'].shape==(4,3) and target['boxes'].shape==(4,3,5,4) and len(target['caption'])==4
@@ -380,7 +389,7 @@ def test_streams_of_pairs(fonts):
 
 
 @pytest.mark.parametrize('workers,method', [(0,None), (2,'fork'), (2,'spawn')])
-def test_loaders_collate_all_of_it(fonts, workers, method):
+def test_loaders_collate_all_targets(fonts, workers, method):
     ds = fonts(targets=ALL, length=6)
     batches = list(DataLoader(ds, batch_size=3, num_workers=workers, multiprocessing_context=method, timeout=120 if workers else 0))
     expected = ds.truth(ds.draw(indices=range(6)))
@@ -412,7 +421,7 @@ def test_one_frame_and_one_digit(fonts):
     assert truth['backward_flow_valid'].shape==(1,0,64,64)
 
 
-def test_frames_in_a_list(fonts):
+def test_frames_as_a_list(fonts):
     ds = fonts(concat=False, targets=['boxes','masks'])
     frames,target = ds[1]
     assert len(frames)==5 and all(isinstance(o, tv_tensors.Image) for o in frames) and torch.equal(torch.stack(frames), fonts()[1])
@@ -447,7 +456,7 @@ def test_flips_keep_frames_boxes_and_masks_together(fonts, concat):
 
 
 def tight(target, slack=0):
-    "Each box is the one around its mask"
+    "Whether each box is the tightest around its mask"
     masks = target['masks'].as_subclass(torch.Tensor).flatten(0,1).bool()
     there = masks.flatten(1).any(1)
     boxes = target['boxes'].as_subclass(torch.Tensor)[there].float()
@@ -463,17 +472,18 @@ def test_crops_and_sizes_keep_frames_boxes_and_masks_together(fonts, name, conca
         frames,target = fonts(concat=concat, num_digits=1, composite='max', targets=['labels','boxes','masks','instance'], transform=tfm)[i]
         x = torch.stack(list(frames))[:,0]
         assert x.shape[1:]==size==target['boxes'].canvas_size==target['masks'].shape[2:]
-        if name!='larger': assert torch.equal(target['masks'][0].as_subclass(torch.Tensor).bool(), x>0) # One digit: its ink is what is lit
+        # With one digit, its ink is the lit pixels
+        if name!='larger': assert torch.equal(target['masks'][0].as_subclass(torch.Tensor).bool(), x>0)
         cut = target['boxes'].as_subclass(torch.Tensor)
         alive = (cut[:,2]>cut[:,0]) & (cut[:,3]>cut[:,1])
         if name!='crop': tight(target, slack)
-        else: # A box is cut where the canvas is, and need not be tight then
+        else: # A box is clipped to the canvas, and may then not be tight
             masks = target['masks'].as_subclass(torch.Tensor).flatten(0,1)
             for m,box in zip(masks, cut.long().tolist()): assert m.sum()==m[box[1]:box[3],box[0]:box[2]].sum()
             assert alive.any()
 
 
-# ---- What others make of it
+# ---- Evaluation by other libraries
 
 def test_coco_evaluation_of_the_boxes_against_themselves_is_perfect(fonts):
     pytest.importorskip('pycocotools')
@@ -496,10 +506,10 @@ def test_coco_evaluation_of_the_boxes_against_themselves_is_perfect(fonts):
         return e.stats
     stats = score('boxes','boxes')
     assert stats[0]==pytest.approx(1, abs=1e-9) and stats[8]==pytest.approx(1, abs=1e-9)
-    assert score('boxes','modal_boxes')[0]<1 # What others hide makes a difference
+    assert score('boxes','modal_boxes')[0]<1 # Occlusion makes a difference
 
 
-# ---- Sentences
+# ---- Captions
 
 def by_hand(translate, digit, angle=0., scale=1., hits=(), T=5):
     zero = torch.zeros(1,1,T, dtype=torch.float64)
@@ -524,7 +534,7 @@ def test_sentences(kw, expected):
     assert caption(by_hand(digit=digit, **kw), FONTS)==[f'An 8 {expected}.']
 
 
-def test_sentences_about_other_things():
+def test_captions_of_custom_labels():
     scene = by_hand([9,0], 0)
     assert caption(scene, dataclasses.replace(FONTS, labels=None))==['A digit goes right.']
     assert caption(scene, dataclasses.replace(FONTS, name='fashion', labels=torch.full((len(FONTS),), 3)))==['An object of class 3 goes right.']
@@ -536,13 +546,13 @@ def test_sentences_about_other_things():
 # ---- Errors
 
 BAD = [
-    ('boxs', ValueError, "targets='boxs'; expected one of 'labels'.*Did you mean 'boxes'"), (['labels','visiblity'], ValueError, "'visiblity'.*Did you mean 'visibility'"), (['labels','labels'], ValueError, 'names something twice'), (5, TypeError, 'targets=5; expected a list of names'),
+    ('boxs', ValueError, "targets='boxs'; expected one of 'labels'.*Did you mean 'boxes'"), (['labels','visiblity'], ValueError, "'visiblity'.*Did you mean 'visibility'"), (['labels','labels'], ValueError, 'contains duplicates'), (5, TypeError, 'targets=5; expected a list of names'),
     ([5], TypeError, 'targets=5; expected one of'), ({'labels':1}, TypeError, 'expected a list of names'), (['cover'], ValueError, "expected composite='over', or no 'cover'"), ('backdrop', ValueError, "expected background=…, or no 'backdrop'"), (None, TypeError, 'targets=None'),
 ]
 
 
 @pytest.mark.parametrize('targets,error,message', BAD, ids=str)
-def test_targets_are_refused_when_the_dataset_is_made(targets, error, message):
+def test_invalid_targets_are_refused_at_construction(targets, error, message):
     with pytest.raises(error, match=message): MovingMNIST(digits='fonts', normalize=False, targets=targets)
 
 
@@ -554,7 +564,7 @@ def test_images_without_labels(name):
     with pytest.raises(ValueError, match='expected a pair'): ds.truth(ds.draw(2), [name])
 
 
-def test_scenes_that_do_not_fit(fonts):
+def test_scenes_that_do_not_match_the_dataset_are_refused(fonts):
     ds = fonts()
     with pytest.raises(TypeError, match='scene is a int; expected a Scene'): ds.truth(5, ['labels'])
     with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ds.truth(wild(0, digit=(9,9)), ['boxes'])
@@ -572,9 +582,9 @@ def test_empty_targets_are_no_targets(fonts):
     assert ds.truth(ds.draw(2))=={} and set(ds.truth(ds.draw(2), 'labels'))=={'labels'}
 
 
-# ---- Pictures
+# ---- Plots
 
-def test_pictures_of_all_kinds(fonts):
+def test_plots_of_every_target(fonts):
     for kw in (dict(targets=ALL), dict(targets=['boxes']), dict(targets=['flow']), dict(targets=['instance'], num_frames=1), dict(targets=['masks'], concat=False), dict(targets=['labels','modal_boxes'], normalize=True), dict(targets=['backward_flow','caption'], color='random', num_digits=12)):
         frames,target = fonts(**kw)[0]
         before = frames.clone() if kw.get('concat', True) else None
@@ -588,19 +598,19 @@ def test_pictures_of_all_kinds(fonts):
     plt.close('all')
 
 
-def test_pictures_refuse_what_is_not_one_sequence(fonts):
+def test_plots_refuse_anything_but_one_sequence(fonts):
     frames,target = fonts(targets=ALL)[0]
     batch,truth = fonts(targets=ALL).get_batch(2)
     for name in ('boxes','modal_boxes','masks','modal_masks','instance','flow','backward_flow','labels'):
-        with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .* expected that of one sequence of 5 frames"): show_truth(batch[0], {name: truth[name]})
+        with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .* expected ground truth of one sequence of 5 frames"): show_truth(batch[0], {name: truth[name]})
         if name!='labels':
-            with pytest.raises(ValueError, match='expected that of one sequence of 3 frames'): show_truth(frames[:3], {name: target[name][:14] if name in ('boxes','modal_boxes') else target[name]})
+            with pytest.raises(ValueError, match='expected ground truth of one sequence of 3 frames'): show_truth(frames[:3], {name: target[name][:14] if name in ('boxes','modal_boxes') else target[name]})
     with pytest.raises(ValueError, match=r'frames has shape \(2, 5, 1, 64, 64\)'): show_truth(batch, truth)
     with pytest.raises(TypeError, match='expected a dict of ground truth'): show_truth(frames, None)
     plt.close('all')
 
 
-def test_pictures_show_boxes_where_they_are(fonts):
+def test_plots_show_boxes_at_their_positions(fonts):
     frames,target = fonts(num_digits=1, targets=['boxes'])[0]
     axs = show_truth(frames, target)
     for t in range(5):

@@ -1,4 +1,4 @@
-"Pictures: every shape and range on the axes it belongs to, with the right values"
+"Plots: every shape and value range is shown on the right axes with the right values"
 import collections, io, os
 
 import matplotlib.pyplot as plt
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from torch_moving_mnist.utils import GIF, animate, replacing, save_gif, set_seed, show_image, show_images, to_device
+from torch_moving_mnist.utils import GIF, animate, atomic_path, save_gif, set_seed, show_image, show_images, to_device
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ STEP = torch.arange(16, dtype=torch.uint8).view(4,4)*17
 @pytest.mark.parametrize('im', [
     STEP, STEP[None], STEP.numpy(), STEP[...,None], STEP.float()/255, (STEP.float()/255 - .075)/.177, STEP.double()*3 - 100, STEP.int()*1000, (STEP.float()/255).half(),
     (STEP.float()/255).bfloat16(), (STEP.float()/255).requires_grad_(), STEP.tolist()], ids=lambda o: f'{type(o).__name__} {getattr(o, "dtype", "")} {np.shape(o)}' if not getattr(o, 'requires_grad', False) else 'grad')
-def test_every_layout_and_range_shows_the_same(im):
+def test_every_layout_and_range_gives_the_same_image(im):
     np.testing.assert_allclose(shown(show_image(im)), STEP.numpy()/255, atol=.01)
 
 
@@ -34,7 +34,7 @@ def test_colour_is_scaled_too():
     for im in (red, red.permute(1,2,0), (red/255. - .2)/.3): np.testing.assert_allclose(shown(show_image(im)), red.permute(1,2,0).numpy()/255, atol=.01)
 
 
-def test_dark_bytes_stay_dark_and_frames_share_one_range():
+def test_dark_bytes_stay_dark_and_frames_have_one_range():
     assert shown(show_image(STEP//4)).max()<.26
     video = torch.stack([STEP.float()*.1, STEP.float()]) - 3
     axs = show_images(video)
@@ -81,16 +81,16 @@ def test_showing_changes_nothing():
     (lambda: show_images(torch.zeros(2,8,8), nrows=0), 'nrows=0'), (lambda: show_images(torch.zeros(2,8,8), titles=['a']), 'titles has 1 entries'),
     (lambda: animate(torch.zeros(2,8,8), fps=0), 'fps=0'), (lambda: animate(torch.zeros(2,8,8), fps=100), 'fps=100'), (lambda: animate(torch.zeros(2,8,8), zoom=0), 'zoom=0'),
     (lambda: animate([]), 'frames is empty'), (lambda: animate([torch.zeros(4,4), torch.zeros(5,5)]), 'frames differ in shape'), (lambda: animate(torch.zeros(2,8,8), fps=.01), 'fps=0.01'), (lambda: set_seed(-1), 'seed=-1'), (lambda: set_seed(2**32), 'seed=4294967296')], ids=lambda o: None)
-def test_refusals(call, match):
+def test_invalid_arguments_are_refused(call, match):
     with pytest.raises(ValueError, match=match): call()
 
 
 @pytest.mark.parametrize('ims', ['abc', dict(a=STEP), 5, None, [STEP, 'abc']], ids=str)
-def test_what_is_no_image(ims):
+def test_values_that_are_not_images_are_refused(ims):
     with pytest.raises(TypeError, match='(?s)ims=.*expected images'): show_images(ims)
 
 
-def test_bytes_beside_floats():
+def test_bytes_next_to_floats():
     axs = show_images([STEP, STEP.float()/255])
     for ax in axs.flat: np.testing.assert_allclose(shown(ax), STEP.numpy()/255, atol=1e-6)
 
@@ -101,7 +101,7 @@ def test_videos_fill_rows():
 
 
 @pytest.mark.parametrize('fps,ms', [(10,100), (40,20), (15,70), (12,80), (8,120), (50,20), (.5,2000)])
-def test_gif_speed_is_the_nearest_there_is(fps, ms): assert frames_of(animate(torch.stack([STEP, STEP.T]), fps=fps))[1]['duration']==ms
+def test_gif_speed_is_the_nearest_possible(fps, ms): assert frames_of(animate(torch.stack([STEP, STEP.T]), fps=fps))[1]['duration']==ms
 
 
 def frames_of(gif):
@@ -139,8 +139,8 @@ def test_gifs_play_in_notebooks(tmp_path):
     assert (tmp_path/'new'/'a.gif').read_bytes()==gif and os.listdir(tmp_path/'new')==['a.gif']
 
 
-def test_a_file_appears_only_when_whole(tmp_path):
-    with replacing(tmp_path/'a.txt') as tmp:
+def test_a_file_appears_only_when_complete(tmp_path):
+    with atomic_path(tmp_path/'a.txt') as tmp:
         with open(tmp, 'w') as f: f.write('new')
         assert not (tmp_path/'a.txt').exists()
     assert os.listdir(tmp_path)==['a.txt'] and (tmp_path/'a.txt').read_text()=='new'
@@ -149,13 +149,13 @@ def test_a_file_appears_only_when_whole(tmp_path):
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     (tmp_path/'a.txt').write_text('old')
     with pytest.raises(OSError):
-        with replacing(tmp_path/'a.txt') as tmp:
+        with atomic_path(tmp_path/'a.txt') as tmp:
             with open(tmp, 'w') as f: f.write('half')
             raise OSError
     assert os.listdir(tmp_path)==['a.txt'] and (tmp_path/'a.txt').read_text()=='old'
 
 
-def test_to_device_keeps_the_nest():
+def test_to_device_keeps_the_nesting():
     Pair = collections.namedtuple('Pair', 'a b')
     nest = dict(x=[torch.zeros(1), 'word', None], y=Pair(torch.zeros(2), (torch.zeros(3),)), z=collections.defaultdict(list, k=torch.zeros(4)), o=collections.OrderedDict(k=torch.zeros(5)), n=collections.Counter(a=2))
     moved = to_device(nest, 'meta')

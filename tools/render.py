@@ -1,41 +1,91 @@
-"Write README.md, and its pictures in index_files/, from the outputs stored in nbs/index.ipynb"
-import base64, re, shutil
+"Generate README.md, and its images in index_files/, from nbs/index.ipynb, its stored outputs, and the docstrings of the package"
+import base64, inspect, re, shutil
 from pathlib import Path
 
 import nbformat
 import yaml
+from fastcore.docments import parse_docstring
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
+
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.truth import TARGETS
+from torch_moving_mnist.utils import animate, save_gif, show_images
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 'index_files'
 
 
 def tidy(nb):
-    "Drop what is for nbdev alone (directives, metadata), and turn the front matter back into a title"
+    "Remove what only nbdev needs (directives and metadata), and turn the front matter back into a title"
     for cell in nb.cells:
-        cell.metadata = {}
+        cell.metadata = {'transient': {'remove_source': True}} if '#| echo: false' in cell.source else {}
         cell.pop('has_sd', None)
         cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.MULTILINE)
         if cell.cell_type == 'raw':
             front = yaml.safe_load(cell.source.strip().strip('-'))
             cell.cell_type, cell.source = 'markdown', f"# {front['title']}\n\n> {front['description']}" if 'title' in front else ''
+        if cell.cell_type == 'markdown': cell.source = re.sub(r'<!-- table: (\w+) -->', lambda match: TABLES[match[1]](), cell.source)
     nb.cells = [c for c in nb.cells if c.source.strip()]
     nb.metadata['language_info'] = {'name': 'python'}
     return nb
 
 
+def table(head, rows):
+    "Markdown of a table; cells are one line each"
+    def row(cells): return '| ' + ' | '.join(' '.join(o.split()).replace('|', '\\|') for o in cells) + ' |'
+    return '\n'.join([row(head), '|---'*len(head) + '|', *map(row, rows)])
+
+
+def parameters():
+    "Parameters of `MovingMNIST`, from its docstring"
+    def row(p):
+        kind,_,default = p.type.partition(', default ')
+        return f'`{p.name}`', kind, default, ' '.join(p.desc)
+    return table(['parameter', 'type', 'default', 'meaning'], map(row, parse_docstring(MovingMNIST)['Parameters'].values()))
+
+
+def signature(f, name):
+    "A call as a user writes it, without annotations"
+    params = [p.replace(annotation=p.empty) for p in inspect.signature(f).parameters.values() if p.name not in ('self', 'cls')]
+    return f"{name}({', '.join(map(str, params))})"
+
+
+CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
+         'ds.truth': MovingMNIST.truth, 'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
+         'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
+         'show_images': show_images, 'animate': animate, 'save_gif': save_gif} # The last three are in `utils`
+
+
+def calls():
+    "What users call, with summary and result from the docstrings"
+    def row(name, f):
+        doc = parse_docstring(f)
+        found = doc['Returns']
+        gives = f"{found.type}. {' '.join(found.desc)}" if found and found.type else ''
+        return f"`{name if isinstance(f, property) or name.endswith(']') else signature(f, name)}`", ' '.join(doc['Summary']), gives
+    return table(['call', 'what it does', 'result'], [row(*o) for o in CALLS.items()])
+
+
+def targets():
+    "Targets, from the table that the library uses itself"
+    return table(['target', 'shape of a batch', 'dtype', 'meaning'], [(f'`{k}`', f'`{o.shape}`', o.dtype, o.meaning) for k,o in TARGETS.items()])
+
+
+TABLES = dict(parameters=parameters, calls=calls, targets=targets)
+
+
 def link_to_notebooks(body):
-    "Names in code font lead to pages of a site; lead them to the notebooks instead"
+    "Replace the links of symbols, which point to pages of the documentation site, with links to notebooks"
     def notebook(match):
-        found = list((ROOT/'nbs').glob(f'*_{match[1]}.ipynb'))
-        return f'](nbs/{found[0].name})' if found else match[0]
+        found = sorted((ROOT/'nbs').rglob(f'*_{match[1]}.ipynb'))
+        return f'](nbs/{found[0].relative_to(ROOT/"nbs").as_posix()})' if found else match[0]
     return re.sub(r'\]\(/(\w+)\.html(?:#[^)]*)?\)', notebook, body)
 
 
 def extract_gifs(body):
-    "Move animations out of the page into files, where a code host shows them"
+    "Move embedded animations into files, because code hosts do not display embedded ones; returns the page and the files"
     files = {}
 
     def move(match):
@@ -46,6 +96,7 @@ def extract_gifs(body):
 
 
 def main():
+    "Export the notebook to Markdown, and write README.md and its images"
     cfg = get_config(ROOT)
     cache = Path(proc_nbs(str(cfg.nbs_path), n_workers=0, force=True))
     nb = tidy(nbformat.read(cache/cfg.readme_nb, as_version=4))

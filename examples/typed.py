@@ -1,0 +1,37 @@
+"""Every public method in one script. Type checkers find no error in it, and it runs: `python examples/typed.py`"""
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from torch_moving_mnist import MovingMNIST, Scene, load
+from torch_moving_mnist.truth import as_sample, show_truth
+from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
+
+set_seed(0)
+ds: MovingMNIST = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=6, img_size=(48,64), affine_params=dict(scale=(.8,1.2)), normalize=(.1,.3), seed=0)
+ds.num_frames = 5
+ds.targets = ['labels','boxes','flow']
+frames,target = ds[0]
+show_truth(frames, target)
+batch,targets = ds.get_batch(bs=4)
+unit: Tensor = ds.denormalize(batch[:,:2])
+sample: dict = as_sample(targets, 0, ds.canvas_size)
+for x,y in ds.batches(n=2, bs=4, prefetch=1): x.mean() + len(y)
+pairs = ds.__getitems__([0,1])
+count: int = len(ds) + len(pairs) + ds.channels
+scene: Scene = ds.draw(indices=[0,1,2], times=[0,.5,1])
+rendered: Tensor = ds.render(scene[1:].to('cpu'))
+boxes: Tensor = ds.truth(scene, ['boxes'])['boxes']
+corner: Tensor = scene.matrix[0,0,0,:2,2] + scene.translate[0,0,0] + len(scene)
+path = Path('scene.npz')
+scene.save(path)
+same: bool = torch.equal(load(path).angle, Scene.load(path).angle)
+save_gif(rendered, path.with_suffix('.gif'), fps=8, zoom=1)
+show_image(rendered[0,0], title='frame 0')
+show_images(to_device([unit], 'cpu')[0], figsize=(8,2))
+animate(unit)
+again: MovingMNIST = MovingMNIST.from_recipe(ds.recipe, targets=['caption'])
+name: str = MovingMNIST.preset('canonical', digits='fonts', seed=1).fingerprint + ', '.join(MovingMNIST.presets())
+loader = DataLoader(again, batch_size=2)

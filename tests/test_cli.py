@@ -1,0 +1,67 @@
+"The command, run from a shell"
+import os, subprocess, sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, needs_mnist
+from PIL import Image
+
+COMMAND = Path(sys.executable).with_name('mmnist-preview')
+
+
+def run(*args, **kw):
+    env = {**os.environ, 'MPLBACKEND': 'agg'}
+    return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, timeout=300, env=env, **kw)
+
+
+def check_pictures(folder, frames):
+    assert sorted(os.listdir(folder))==['preview.gif','preview.png']
+    assert Image.open(folder/'preview.png').size[0]>100
+    assert Image.open(folder/'preview.gif').n_frames==frames
+
+
+def test_fonts(tmp_path):
+    r = run('--digits', 'fonts', cwd=tmp_path)
+    assert r.returncode==0, r.stderr
+    for part in ('fonts', '2,100 train images', '(9, 10, 1, 64, 64)', 'sequences per second', 'Normalize(mean=[0.07522265625]', 'preview.gif'): assert part in r.stdout
+    check_pictures(tmp_path/'mmnist-preview', 10)
+
+
+def test_options(tmp_path):
+    r = run('--digits', 'fonts', '--num-frames', 6, '--num-digits', '2', '--img-size', 48, '--seed', 7, '--out', tmp_path/'here')
+    assert r.returncode==0, r.stderr
+    assert '(9, 6, 1, 48, 48)' in r.stdout and 'num_digits=[2]' in r.stdout and 'seed=7' in r.stdout
+    check_pictures(tmp_path/'here', 6)
+
+
+def test_falls_back_to_fonts_in_one_line(tmp_path):
+    (tmp_path/'file').write_text('')
+    r = run('--path', tmp_path/'file'/'data', '--out', tmp_path/'out')
+    assert r.returncode==0, r.stderr
+    said = [line for line in r.stdout.splitlines() if 'font digits' in line]
+    assert len(said)==1 and str(tmp_path/'file'/'data') in said[0]
+    check_pictures(tmp_path/'out', 10)
+
+
+@needs_mnist
+def test_mnist(tmp_path):
+    r = run('--path', ROOT, '--out', tmp_path/'out')
+    assert r.returncode==0, r.stderr
+    assert '50,000 train images' in r.stdout and 'Using font' not in r.stdout
+    check_pictures(tmp_path/'out', 10)
+
+
+def test_help_explains_every_option():
+    out = ' '.join(run('--help').stdout.split())
+    for word in ('--path', '--digits', '--num-frames', '--num-digits', '--img-size', '--seed', '--out', 'torchvision', 'Side of the canvas, pixels'): assert word in out
+
+
+@pytest.mark.parametrize('args,message', [(('--img-size', 20), 'img_size=20 is smaller'), (('--digits', 'minst'), "Did you mean 'mnist'"), (('--num-digits', '1,x'), "num_digits='1,x'"), (('--seed', -1), 'seed=-1')])
+def test_errors_are_one_line(args, message, tmp_path):
+    r = run(*((() if '--digits' in args else ('--digits', 'fonts')) + args), '--out', tmp_path/'out')
+    assert r.returncode==1 and message in r.stderr and len(r.stderr.strip().splitlines())==1 and not (tmp_path/'out').exists()
+
+
+def test_runs_as_a_module(tmp_path):
+    subprocess.run([sys.executable, '-m', 'torch_moving_mnist.cli', '--digits', 'fonts', '--out', str(tmp_path)], check=True, capture_output=True)
+    assert (tmp_path/'preview.png').exists() and (tmp_path/'preview.gif').exists()
