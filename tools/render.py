@@ -64,7 +64,7 @@ def calls():
         doc = parse_docstring(f)
         found = doc['Returns']
         gives = f"{found.type}. {' '.join(found.desc)}" if found and found.type else ''
-        return f"`{name if isinstance(f, property) or name.endswith(']') else signature(f, name)}`", ' '.join(doc['Summary']), gives
+        return f"`{name if isinstance(f, property) or name.endswith(']') else signature(f, name)}`", doc['Summary'], gives
     return table(['call', 'what it does', 'result'], [row(*o) for o in CALLS.items()])
 
 

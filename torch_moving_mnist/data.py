@@ -40,7 +40,7 @@ def canvas_stats(
     most:int,               # Largest number of digits
     digit_size=(28,28),     # (height, width) of a digit image, pixels
 )->tuple:                   # Mean and standard deviation, each a list of one
-    "MNIST's mean 0.131 and standard deviation 0.308 times the digits' share of the canvas"
+    "MNIST's mean 0.131 and standard deviation 0.308 times the fraction of the canvas that the digits cover"
     (H,W),(h,w) = canvas_size,digit_size
     ratio = ((h/H)**2 if H==W and h==w else h*w/(H*W))*most
     return [0.131*ratio], [0.308*ratio]
@@ -480,8 +480,8 @@ class MovingMNIST(Dataset):
         Returns
         -------
         Tensor, (T,C,H,W) uint8
-            Or a list of T tensors where `concat` is False; with targets, a pair of that and a dict of ground
-            truth. After `transform`.
+            With `concat=False`, a list of T tensors; with targets, a pair of frames and a dict of ground truth.
+            `transform` has been applied.
 
         Raises
         ------
@@ -556,7 +556,7 @@ class MovingMNIST(Dataset):
         Returns
         -------
         iterator
-            Of what `get_batch(bs)` returns; in pinned memory where batches are made on the CPU and there is a
+            Batches as `get_batch(bs)` returns them; in pinned memory if they are made on the CPU and there is a
             CUDA device.
         """
         check_count('bs', bs, 1, 2**24)

@@ -89,7 +89,7 @@ def _check_velocity_params(params=None):
     return p
 
 # %% ../nbs/20_motion.ipynb #6d546ef5
-def _room(canvas_size, digit_size, like):
+def _free_space(canvas_size, digit_size, like):
     "Free space, canvas size minus digit size: (x, y), pixels, with the dtype and device of `like`"
     return cached_tensor((canvas_size[1] - digit_size[1], canvas_size[0] - digit_size[0]), like.dtype, like.device)
 
@@ -97,7 +97,7 @@ def velocity_motion(rng, num_digits, times, *, canvas_size, digit_size, angle, t
     "Apply one affine step about the canvas centre t times"
     u = rng.uniform(num_digits, 7)
     t = times[:,None,None] # Time is the first axis, so that each operation runs over contiguous digits; the result moves it to axis 2
-    place = (u[...,:2] - .5)*_room(canvas_size, digit_size, times)
+    place = (u[...,:2] - .5)*_free_space(canvas_size, digit_size, times)
     a,x,y,s,p = interpolate_ranges(u[...,2:], [angle, *translate, scale, shear]).unbind(-1)
     step = affine_matrix(a, torch.stack([x,y], -1), s, torch.stack([p, torch.zeros_like(p)], -1), (1,1), (1,1))
     step[...,:2,2] += (step[...,:2,:2]*place[...,None,:]).sum(-1) - place # Move the origin to the starting position
@@ -129,7 +129,7 @@ def unit_vectors(u):
 def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
     "Move at constant speed, clamp positions at the walls and truncate them to whole pixels"
     u = rng.uniform(num_digits, 3)
-    free = _room(canvas_size, digit_size, times)
+    free = _free_space(canvas_size, digit_size, times)
     p,v = u[...,:2], speed*unit_vectors(u[...,2])
     low,high = torch.zeros_like(free), torch.ones_like(free)
     path = []
@@ -157,7 +157,7 @@ def _walls_passed(
 def reflect(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
     "Move at constant speed, reflect positions at the walls and round them to whole pixels"
     u = rng.uniform(num_digits, 3)
-    free = _room(canvas_size, digit_size, times)
+    free = _free_space(canvas_size, digit_size, times)
     straight = u[...,None,:2] + speed*unit_vectors(u[...,2:])*times[:,None]
     p = straight % 2
     return dict(translate=(free*torch.minimum(p, 2-p)).round() - free/2, bounces=_walls_passed(straight))
@@ -165,7 +165,7 @@ def reflect(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
 # %% ../nbs/20_motion.ipynb #49398541
 def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
     "Move in whole pixels; redraw both velocities at a wall"
-    free = _room(canvas_size, digit_size, times)
+    free = _free_space(canvas_size, digit_size, times)
     if canvas_size[0]<=digit_size[0] or canvas_size[1]<=digit_size[1]:
         raise ValueError(f"canvas_size={canvas_size} with digit_size={digit_size}; expected a canvas that is at least one pixel larger "
                          "than the digit in height and width, for motion='stochastic_bounce'")
@@ -190,30 +190,30 @@ def stochastic_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed,
     return dict(translate=torch.stack(path, 2) - free/2, bounces=walls_hit(push>0, push<0))
 
 # %% ../nbs/20_motion.ipynb #3274ec94
-def _start_and_velocities(rng, num_digits, room, speed):
+def _start_and_velocities(rng, num_digits, free, speed):
     "Yield a start `(B,K,2)`, then velocities without end, which are 0 along an axis without free space"
     words = rng.words(12, num_digits, 2)
-    movable = (room>0.).double()
-    yield below(room.long() + 1, words[:,0]).double()
+    movable = (free>0.).double()
+    yield below(free.long() + 1, words[:,0]).double()
     words = words[:,1:]
     while True:
         yield from ((below(2*speed + 1, words) - speed)*movable).unbind(1)
         words = rng.words(12, num_digits, 2)
 
-def _ricochet(p, velocities, room, end):
+def _ricochet(p, velocities, free, end):
     """Straight segments of the paths until `end`, `(B,K,n,9)`
 
     Each segment holds its start time, position (x, y), velocity (x, y), and the number of hits so far:
     of any wall in x and in y, then of the high walls in x and in y.
     """
     v = next(velocities)
-    low,never = torch.zeros_like(room), torch.full_like(room, 1e300)
+    low,never = torch.zeros_like(free), torch.full_like(free, 1e300)
     now,hits = torch.zeros_like(p[...,:1]), p.new_zeros(*p.shape[:-1], 4)
     segments = []
     while True:
         segments.append(torch.cat([now,p,v,hits], -1))
         up = v>low
-        wall = room.where(up, low)
+        wall = free.where(up, low)
         wait = ((wall-p)/v).where(v!=low, never)
         soonest = wait.amin(-1, keepdim=True)
         now = now + soonest
@@ -224,7 +224,7 @@ def _ricochet(p, velocities, room, end):
 
 def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, stochastic, **_):
     "Move at whole-pixel velocities, hit walls at the exact time and round positions to whole pixels"
-    free = _room(canvas_size, digit_size, times)
+    free = _free_space(canvas_size, digit_size, times)
     velocities = _start_and_velocities(rng, num_digits, free, speed)
     start = next(velocities)
     if stochastic:

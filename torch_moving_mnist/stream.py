@@ -66,7 +66,7 @@ def _lower_priority():
 def in_background(
     make,  # Function that makes a result
     jobs,  # Iterator of its arguments, tuples
-    depth, # Number of results to keep ready; 0: each is made when it is asked for
+    depth, # Number of results to keep ready; 0: each is made when it is needed
 ):         # Iterator of results
     "Make results in the background, in order"
     pool,queue = ThreadPoolExecutor(1, 'torch_moving_mnist', _lower_priority),deque()

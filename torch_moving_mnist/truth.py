@@ -203,7 +203,7 @@ def ground_truth(
 def needs_pixels(name): return TARGETS[name].of is None and name!='boxes' # Boxes come from the renderer
 
 def boxes_of(scene, digits, composite='max', interpolation='bilinear'):
-    "The boxes alone, `(B,K,T,4)`"
+    "The target 'boxes' by itself, `(B,K,T,4)`"
     boxes = torch.empty(*scene.angle.shape, 4, device=digits.images.device)
     render(**{**engine_args(scene, digits), 'backdrop': None}, composite=composite, interpolation=interpolation, boxes=boxes)
     return boxes

@@ -48,7 +48,8 @@ def _check_backdrop(pictures, choice, offset, B, T):
     if offset.device.type=='cpu' and not offset.isfinite().all():
         raise ValueError("backdrop[2] contains values that are not finite; expected finite offsets")
     if choice.device.type=='cpu' and B and not 0<=choice.min()<=choice.max()<len(pictures):
-        raise IndexError(f"backdrop[1] contains {choice.min()}..{choice.max()}; expected 0..{len(pictures)-1}, indices of background images")
+        least,most = choice.min(),choice.max()
+        raise IndexError(f"backdrop[1] contains {least}..{most}; expected 0..{len(pictures)-1}, indices of background images")
 
 def check_stats(
     stats,        # (mean, std)

@@ -91,7 +91,7 @@ def find_spans(
     # Range of ux·x + uy·y and of vx·x + vy·y inside the box
     u0,u1 = box.left-1.-inverse.u0, box.right+1.-inverse.u0
     v0,v1 = box.top-1.-inverse.v0, box.bottom+1.-inverse.v0
-    # First and last canvas row. With a smaller determinant, a texel is larger than any canvas, and the spans alone exclude rows
+    # First and last canvas row; not where a texel is larger than any canvas, there the loop below excludes rows
     first,last = 0,height-1
     det = ux*vy - uy*vx
     if abs(det)>1e-18:
@@ -702,7 +702,7 @@ def paint(
     out,        # Result, `(B,T,C,H,W)` uint8 or float32
     boxes,      # Result, `(B,K,T,4)` float32: box of each digit's ink, in pixel edges (x, y, x, y); None: not computed
     memory,     # Memory to work in, `(workspace_size(…),)` float32, uninitialized
-    next_index, # `(1,)` int64: number of the next sequence, an atomic counter that all threads share
+    next_index, # `(1,)` int64: number of the next sequence, an atomic counter used by all threads
 ):
     "Render sequences until none is left"
     # Borrowed views: no reference counting in the loops

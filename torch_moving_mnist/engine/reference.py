@@ -198,13 +198,13 @@ def resolve_owners(
     if composite!='over':
         behind = back[:,None]
         visible = ((_level(layers)>_level(behind)) if composite=='max' else (_level(behind+layers)>_level(behind))).any(3)
-        bid = _level(layers.amax(3))
+        score = _level(layers.amax(3))
     else:
         clear = (1 - cover[:,:,:,0]).flip(1).cumprod(1).flip(1)
-        bid = cover[:,:,:,0]*torch.cat([clear[:,1:], torch.ones_like(clear[:,:1])], 1)
-    bid = bid.where(ink & visible, 0.)
-    nearest_first = bid.flip(1)
-    return (bid.shape[1] - nearest_first.argmax(1)).where(nearest_first.amax(1)>0, 0).short()
+        score = cover[:,:,:,0]*torch.cat([clear[:,1:], torch.ones_like(clear[:,:1])], 1)
+    score = score.where(ink & visible, 0.)
+    nearest_first = score.flip(1)
+    return (score.shape[1] - nearest_first.argmax(1)).where(nearest_first.amax(1)>0, 0).short()
 
 # %% ../../nbs/engine/01_reference.ipynb #bab7701e
 def flow_between(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Extent', 'TraceWorkspace', 'extent', 'ink_level', 'count_ink', 'round_level', 'is_visible', 'resolve_owner',
-           'flow_between', 'draw_layer', 'measure_owned', 'store_layer', 'clear_layer', 'count_overlap',
+           'flow_affines', 'flow_between', 'draw_layer', 'measure_owned', 'store_layer', 'clear_layer', 'count_overlap',
            'make_trace_workspace', 'rows_of', 'draw_layers', 'trace']
 
 # %% ../../nbs/engine/04_tracer.ipynb #3b70ec5c
@@ -126,6 +126,20 @@ def resolve_owner(
     return n
 
 # %% ../../nbs/engine/04_tracer.ipynb #0202f8e2
+@inlined
+def flow_affines(matrix, drift, sequence, here, there, out):
+    "Flow of the background and of each digit as an affine of (x, y): `out` `(K+1,6)`, two rows of three numbers each"
+    out[0,2] = drift[here,0]-drift[there,0]
+    out[0,5] = drift[here,1]-drift[there,1]
+    for k in range(matrix.shape[1]):
+        inverse,usable = invert(matrix, sequence, k, here)
+        if not usable: continue
+        for r in range(2):
+            p,q = matrix[sequence,k,there,r,0],matrix[sequence,k,there,r,1]
+            out[k+1,3*r] = p*inverse.ux + q*inverse.vx - (r==0)
+            out[k+1,3*r+1] = p*inverse.uy + q*inverse.vy - (r==1)
+            out[k+1,3*r+2] = p*inverse.u0 + q*inverse.v0 + matrix[sequence,k,there,r,2]
+
 @compiled
 def flow_between(
     matrix,   # Digit-to-canvas affines, `(B,K,T,3,3)` float64
@@ -141,19 +155,9 @@ def flow_between(
     _,H,W = owner.shape
     K = matrix.shape[1]
     owner0,owner1 = owner[here],owner[there]
-    # Flow of the background and of each digit: an affine of (x, y), two rows of three numbers
-    flow_affine = np.zeros((K+1,6))
-    flow_affine[0,2] = drift[here,0]-drift[there,0]
-    flow_affine[0,5] = drift[here,1]-drift[there,1]
-    for k in range(K):
-        inverse,usable = invert(matrix, sequence, k, here)
-        if not usable: continue
-        for r in range(2):
-            p,q = matrix[sequence,k,there,r,0],matrix[sequence,k,there,r,1]
-            flow_affine[k+1,3*r] = p*inverse.ux + q*inverse.vx - (r==0)
-            flow_affine[k+1,3*r+1] = p*inverse.uy + q*inverse.vy - (r==1)
-            flow_affine[k+1,3*r+2] = p*inverse.u0 + q*inverse.v0 + matrix[sequence,k,there,r,2]
-    still = flow_affine[0,2]==0 and flow_affine[0,5]==0
+    affine = np.zeros((K+1,6))
+    flow_affines(matrix, drift, sequence, here, there, affine)
+    still = affine[0,2]==0 and affine[0,5]==0
     for y in range(H):
         for x in range(W):
             k = owner0[y,x]
@@ -163,8 +167,8 @@ def flow_between(
                 flow[1,y,x] = 0
                 valid[y,x] = owner1[y,x]==0
                 continue
-            u = flow_affine[k,0]*x + flow_affine[k,1]*y + flow_affine[k,2]
-            v = flow_affine[k,3]*x + flow_affine[k,4]*y + flow_affine[k,5]
+            u = affine[k,0]*x + affine[k,1]*y + affine[k,2]
+            v = affine[k,3]*x + affine[k,4]*y + affine[k,5]
             flow[0,y,x] = u
             flow[1,y,x] = v
             # Valid where the nearest pixel in the other frame has the same owner
@@ -325,7 +329,7 @@ def trace(
     back_flow,      # Result, `(B,T-1,2,H,W)` float32, from each frame but the first to the previous one
     back_valid,     # Result, `(B,T-1,H,W)` uint8
     size,           # (height, width) of the canvas
-    next_index,     # `(1,)` int64: number of the next sequence, an atomic counter that all threads share
+    next_index,     # `(1,)` int64: number of the next sequence, an atomic counter used by all threads
 ):
     "Compute the ground truth of sequences until none is left"
     planes,h,w = images.shape[1:]
