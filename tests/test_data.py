@@ -14,6 +14,7 @@ from torch_moving_mnist import data, stream
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.engine.reference import render_reference
+from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.scene import Scene
 
 PARAMS = dict(angle=(-20,20), translate=((-30,30),(-30,30)), scale=(.8,1.3), shear=(-20,20))
@@ -69,7 +70,7 @@ def test_denormalize_inverts_any_pixelwise_transform(fonts, tfms):
     ds.batch_tfms = tfms
     assert (ds.denormalize(ds.get_batch(indices=[0,1]))*255 - torch.stack([ds[0],ds[1]])).abs().max()<1e-3
     assert torch.equal(ds.denormalize(ds[0]), ds[0]/255)
-    assert ds.denormalize(ds.get_batch(2)*3).min()==0 and ds.denormalize(ds.get_batch(2)*3 + 5).max()<=1
+    assert ds.denormalize(ds.get_batch(2)*3, clamp=True).min()==0 and ds.denormalize(ds.get_batch(2)*3 + 5, clamp=True).max()<=1
 
 
 def test_pickles_contain_one_split(make):
@@ -423,3 +424,84 @@ def test_statistics_of_real_mnist():
     ds = MovingMNIST(ROOT, num_digits=[1,2,3], num_frames=10, normalize='measured', seed=1, download=False)
     tfm = ds.batch_tfms.transforms[1]
     assert abs(tfm.mean[0] - .052)<.0015 and abs(tfm.std[0] - .195)<.0025
+
+
+class Own(MovingMNIST):
+    "A subclass with samples, batches and a length of its own"
+    def __getitem__(self, i): return super().__getitem__(i).float() + 1000
+    def get_batch(self, bs=32, indices=None): return super().get_batch(bs, indices) + 1000
+    def __len__(self): return 7
+
+
+def test_overridden_methods_of_subclasses_are_used():
+    ds = Own(digits='fonts', num_frames=2, normalize=False, seed=0)
+    plain = MovingMNIST(digits='fonts', num_frames=2, normalize=False, seed=0)
+    expected = torch.stack([plain[i] for i in range(4)]).float() + 1000
+    assert torch.equal(next(iter(DataLoader(ds, batch_size=4))), expected)
+    assert torch.equal(next(iter(DataLoader(Subset(ds, [0,1,2,3]), batch_size=4))), expected)
+    assert torch.equal(torch.cat(list(ds.batches(2, bs=2))), plain.get_batch(4) + 1000)
+    assert len(list(ds))==7 and torch.equal(ds[-1], ds[6])
+    with pytest.raises(IndexError, match='-7..6'): ds[7]
+    with pytest.raises(IndexError, match='-7..6'): ds.draw(indices=[7])
+
+
+def test_a_subclass_may_refuse_to_be_read_in_batches():
+    class Single(MovingMNIST): __getitems__ = None
+    ds = Single(digits='fonts', num_frames=2, normalize=False, seed=0)
+    assert torch.equal(next(iter(DataLoader(ds, batch_size=2)))[1], ds[1])
+
+
+SOME = ['labels','pose','velocity','matrix','boxes','modal_boxes','visibility','overlap','flow','layers','backdrop']
+
+
+def facts():
+    "Samples, batches and Scenes of every motion, as bytes"
+    def raw(o):
+        if isinstance(o, dict): return {k: raw(v) for k,v in o.items()}
+        return [raw(v) for v in o] if isinstance(o, (list, tuple)) else (o.dtype, o.shape, o.numpy().tobytes())
+    images = torch.arange(60*28*28, device='cpu').remainder(251).byte().view(60,28,28)
+    pictures = torch.arange(2*3*70*80, device='cpu').remainder(199).byte().view(2,3,70,80)
+    def make(**kw): return MovingMNIST(digits=(images, torch.arange(60, device='cpu')%10), seed=1, num_digits=[1,2], num_frames=3, normalize=(.1,.3), **kw)
+    found = [make(motion=m, targets=SOME, color='random', background=pictures, drift=(1,2)) for m in MOTIONS]
+    return [raw([ds[3], ds.get_batch(2), ds.denormalize(ds.get_batch(1)[0]), vars(ds.draw(1))['drift']]) for ds in found] + [raw(make(digit_size=20)[0])]
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.float16])
+def test_nothing_depends_on_the_default_dtype(dtype):
+    expected,before = facts(),torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        assert facts()==expected
+    finally: torch.set_default_dtype(before)
+
+
+def test_nothing_depends_on_the_default_device():
+    expected = facts()
+    with torch.device('meta'): assert facts()==expected
+
+
+def test_denormalize_keeps_errors_and_gradients(fonts):
+    ds = fonts(normalize=(.1,.3))
+    x = ds.get_batch(2)
+    prediction = (x - 2).requires_grad_()
+    unit = ds.denormalize(prediction)
+    assert unit.min()<-.5 and torch.allclose(ds.denormalize(x) - unit, torch.full_like(x, .6), atol=1e-5)
+    unit.square().mean().backward()
+    assert (prediction.grad!=0).all()
+    assert ds.denormalize(prediction, clamp=True).min()==0
+
+
+@pytest.mark.parametrize('shape', [(2,5,3,64,64), (64,64), (2,5,64,64,1)])
+def test_denormalize_refuses_other_channels(fonts, shape):
+    with pytest.raises(ValueError, match='x has shape .*expected .…,C,H,W., C 1'): fonts(normalize=(.1,.3)).denormalize(torch.zeros(shape))
+
+
+@pytest.mark.parametrize('name,meant', [('num_frame','num_frames'), ('num_digit','num_digits'), ('colour','color'), ('target','targets'), ('img_sice','img_size')])
+def test_misspelled_attributes_are_refused(fonts, name, meant):
+    with pytest.raises(AttributeError, match=f"{name} is not a setting of MovingMNIST; did you mean '{meant}'"): setattr(fonts(), name, 3)
+
+
+def test_attributes_of_ones_own_are_allowed(fonts):
+    ds = fonts()
+    ds.epoch,ds.name = 3,'train'
+    assert (ds.epoch, ds.name)==(3, 'train')

@@ -333,3 +333,8 @@ def test_invalid_split_and_path_are_refused():
 def test_digits_smaller_than_usual_on_a_small_canvas():
     ds = MovingMNIST(digits=torch.full((7,4,4), 255, dtype=torch.uint8), img_size=(4,9), normalize=False, seed=0)
     assert ds[0].shape==(4,1,4,9)
+
+
+@pytest.mark.parametrize('labels', [[-1]*70, [*range(69), -3]])
+def test_negative_labels_are_refused(labels):
+    with pytest.raises(ValueError, match='labels of digits contain -.*expected whole numbers from 0'): load_digits((torch.ones(70,8,8, dtype=torch.uint8), torch.tensor(labels)))

@@ -675,3 +675,9 @@ def test_velocity_angles_accumulate_over_turns(angle, shear):
     step = scene.angle.diff(dim=2)
     assert (step*angle>0).all() and (step.abs()<180).all()
     if shear==(0,0): torch.testing.assert_close(scene.angle, (torch.arange(200.)*angle).double().expand_as(scene.angle))
+
+
+def test_own_motions_that_need_gradients_are_refused():
+    speed = torch.ones((), requires_grad=True)
+    def learned(rng, num_digits, times, **_): return dict(translate=speed*rng.uniform(num_digits, len(times), 2))
+    with pytest.raises(ValueError, match='motion=learned returned translate that requires a gradient'): MovingMNIST(digits='fonts', motion=learned, normalize=False)

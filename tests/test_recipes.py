@@ -9,6 +9,7 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import checksum, load_digits
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
+from torch_moving_mnist import recipe as recipe_module
 from torch_moving_mnist.recipe import digest
 from torch_moving_mnist.scene import Scene
 
@@ -97,7 +98,7 @@ def test_functions_and_custom_digits_must_be_passed_to_from_recipe(fonts):
     assert torch.equal(twin[5], ds[5])
     with pytest.raises(ValueError, match='motion=None; expected the function'): MovingMNIST.from_recipe(r)
     with pytest.raises(ValueError, match='digits=None; expected the images'): MovingMNIST.from_recipe(r, motion=falling, where=upper)
-    with pytest.raises(ValueError, match="argument of from_recipe='seed'"): MovingMNIST.from_recipe(r, seed=3)
+    with pytest.raises(ValueError, match="argument of from_recipe='sed'"): MovingMNIST.from_recipe(r, sed=3)
     with pytest.raises(TypeError, match='recipe cannot hold motion_params'): fonts(motion=falling, motion_params=dict(g=torch.ones(1))).recipe
 
 
@@ -223,3 +224,19 @@ def test_damaged_recipes_are_refused(fonts):
     with pytest.raises(ValueError, match=r"lacks \['motion'\]"): MovingMNIST.from_recipe({k: o for k,o in recipe.items() if k!='motion'})
     with pytest.raises(ValueError, match=r"unknown keys \['foo'\]"): MovingMNIST.from_recipe({**recipe, 'foo': 1})
     assert MovingMNIST.from_recipe(recipe).recipe==recipe
+
+
+def test_settings_of_a_recipe_can_be_replaced(fonts):
+    ds = fonts(motion='bounce', motion_params=dict(speed=.2))
+    assert MovingMNIST.from_recipe(ds.recipe, seed=5).recipe=={**ds.recipe, 'seed': 5}
+    assert MovingMNIST.from_recipe(ds.recipe, split='test', num_frames=3)[0].shape[0]==3
+    assert MovingMNIST.from_recipe(ds.recipe, motion='affine').motion_params is None
+    with pytest.raises(ValueError, match="argument of from_recipe='num_frame'"): MovingMNIST.from_recipe(ds.recipe, num_frame=3)
+
+
+def test_keys_that_an_earlier_version_did_not_write(fonts, monkeypatch):
+    recipe = {k: o for k,o in fonts().recipe.items() if k!='drift'}
+    with pytest.raises(ValueError, match=r"recipe lacks \['drift'\].*made by version .*this is"): MovingMNIST.from_recipe(recipe)
+    monkeypatch.setitem(recipe_module._ADDED, 'drift', [0,0])
+    assert torch.equal(MovingMNIST.from_recipe(recipe)[1], fonts()[1])
+    with pytest.raises(ValueError, match=r"unknown keys \['warp'\].*made by version .*this is"): MovingMNIST.from_recipe({**fonts().recipe, 'warp': 1})

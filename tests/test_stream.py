@@ -96,3 +96,22 @@ def test_only_the_prefetch_thread_has_lower_priority(ds):
     ds.batch_tfms = lambda x: (seen.append(os.sched_getscheduler(0)), x)[1]
     assert len(list(ds.batches(3)))==3
     assert set(seen)=={os.SCHED_BATCH} and os.sched_getscheduler(0)!=os.SCHED_BATCH
+
+
+FORK = """if True:
+    import multiprocessing, torch
+    from torch_moving_mnist.data import MovingMNIST
+    ds = MovingMNIST(digits='fonts', num_digits=1, num_frames=1, normalize=False, length=2**40)
+    def draw(seed=None):
+        if seed is not None: torch.manual_seed(seed)
+        return tuple(ds.draw(4).translate.flatten().tolist())
+    with multiprocessing.get_context('fork').Pool(2, maxtasksperchild=1) as pool: found = pool.map(draw, [None]*4, chunksize=1)
+    assert len({*found, draw()})==5
+    with multiprocessing.get_context('fork').Pool(2, maxtasksperchild=1) as pool: seeded = pool.map(draw, [7,7,8], chunksize=1)
+    assert seeded[0]==seeded[1]==draw(7) and seeded[2]!=seeded[0]"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this system')
+def test_forked_processes_draw_different_sequences():
+    "An unseeded dataset in a pool of processes, none of which is a loader worker"
+    subprocess.run([sys.executable, '-c', FORK], check=True, timeout=120)

@@ -163,3 +163,14 @@ def test_to_device_keeps_the_nesting():
     assert all(t.device.type=='meta' for t in tensors) and [len(t) for t in tensors]==[1,2,3,4,5]
     assert moved['x'][1:]==['word',None] and type(moved['y']) is Pair and type(moved['z']) is collections.defaultdict and moved['z']['new']==[]
     assert nest['x'][0].device.type=='cpu' and moved['n']==collections.Counter(a=2)
+
+
+@pytest.mark.parametrize('name', ['a.mp4','a','a.gif.png'])
+def test_save_gif_refuses_other_suffixes(tmp_path, name):
+    with pytest.raises(ValueError, match='path=.*ends in .gif'): save_gif(np.zeros((2,4,4)), tmp_path/name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rounding_errors_are_clipped_and_not_stretched():
+    from torch_moving_mnist.utils import to_unit
+    assert to_unit([np.array([[-1e-6,.5,1+1e-6]])])[0].tolist()==[[0,.5,1]]

@@ -75,7 +75,7 @@ def not_among(
 def _from_arrays(images, labels=None, name='digits'):
     "Check images and their labels, and convert them to `(N,C,h,w)` and `(N,)`"
     expected = "expected uint8 of shape (N,h,w) or (N,C,h,w), C 1 or 3, at least one image"
-    x = torch.as_tensor(images, device=None if isinstance(images, Tensor) else 'cpu')
+    x = images if isinstance(images, Tensor) else torch.as_tensor(images, device='cpu')
     if x.dtype!=torch.uint8: raise TypeError(f"{name} holds {x.dtype}; {expected}")
     if x.ndim==3: x = x[:,None]
     if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape:
@@ -87,6 +87,7 @@ def _from_arrays(images, labels=None, name='digits'):
         raise TypeError(f"labels of {name} cannot be used: {e}; expected whole numbers") from e
     if y.is_floating_point() or y.dtype==torch.bool: raise TypeError(f"labels of {name} hold {y.dtype}; expected whole numbers")
     if y.shape!=x.shape[:1]: raise ValueError(f"labels of {name} have shape {tuple(y.shape)}; expected ({len(x)},), one for each image")
+    if y.min()<0: raise ValueError(f"labels of {name} contain {y.min()}; expected whole numbers from 0 (-1 marks an empty slot)")
     return x.contiguous(), y.long()
 
 # %% ../nbs/11_digits.ipynb #62cff75c

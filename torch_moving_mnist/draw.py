@@ -43,8 +43,8 @@ def draw_background(
     # Number of possible starts along each axis
     rows,columns = (side-canvas+1 if still and side>=canvas else side for side,canvas in zip(sides, canvas_size))
     start = torch.stack([below(columns, words[:,1]), below(rows, words[:,2])], -1).double()
-    speed = interpolate_ranges(words[:,3:4]*2.**-32, [drift])
-    heading = unit_vectors(words[:,4]*2.**-32)
+    u = words[:,3:].float()*2.**-32
+    speed,heading = interpolate_ranges(u[:,:1], [drift]),unit_vectors(u[:,1])
     return dict(background=below(n, words[:,0]), drift=start[:,None] + (speed*heading)[:,None]*times[:,None])
 
 # %% ../nbs/30_draw.ipynb #1ecd2b74
@@ -144,8 +144,7 @@ def _check_answer(where, ok, n):
     raise TypeError(f"where={_name(where)} returned {found} for a Scene of {n} sequences; expected a bool tensor {(n,)}")
 
 # %% ../nbs/30_draw.ipynb #d9751552
-# Poses in a chunk. From half as many on, torch uses its team of threads, which keeps spinning after its work.
-# The renderer uses the main thread's team too; the team of another thread would keep the processor from the training loop.
+# Poses in a chunk. Larger chunks would start torch's threads, which then compete with the training loop; in a background thread they start at half the size
 CHUNK = 2**13
 
 def draw_chunks(

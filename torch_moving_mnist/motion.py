@@ -360,6 +360,7 @@ def check_pose(
         if not isinstance(o, Tensor) or o.shape!=shape:
             found = tuple(o.shape) if isinstance(o, Tensor) else shorten(o)
             raise ValueError(f"motion={name} returned {key} {found}; expected a tensor {shape}")
+        if o.requires_grad: raise ValueError(f"motion={name} returned {key} that requires a gradient; expected a detached tensor")
         if not o.isfinite().all():
             raise ValueError(f"motion={name} returned {key} with numbers that are not finite; expected finite numbers")
     if 'bounces' in pose and (pose['bounces'].is_floating_point() or not ((pose['bounces']>=0) & (pose['bounces']<16)).all()):

@@ -6,7 +6,7 @@
 __all__ = ['rank_and_world', 'shard_of_process', 'Cursor', 'fresh_key', 'in_background']
 
 # %% ../nbs/33_stream.ipynb #1e749674
-import contextlib, os, threading
+import contextlib, os, secrets, threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,11 +50,18 @@ class Cursor:
         return torch.arange(shard + shards*start, shard + shards*(start + n), shards, device=device)
 
 # %% ../nbs/33_stream.ipynb #ee70af2a
+_after_fork = {} # In a forked process: a random number, and the seed of torch's generator that it shares with its parent
+
+def _mark_fork(): _after_fork.update(salt=secrets.randbits(62), seed=torch.initial_seed())
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_mark_fork)
+
 def fresh_key(
     index:Tensor, # `(B,)` int64
 )->tuple:         # A key in 0..2⁶³-2, and indices that are all different
     "Key and indices for sequences that were never drawn before; an index that occurs twice gets two sequences"
-    key = torch.randint(2**63-1, (), device='cpu').item()
+    key = torch.randint(2**63-1, (), dtype=torch.int64, device='cpu').item()
+    inherited = _after_fork and get_worker_info() is None and torch.initial_seed()==_after_fork['seed']
+    if inherited: key = (key + _after_fork['salt']) % (2**63-1)
     return key, index + (torch.arange(len(index), device=index.device) << 39)
 
 # %% ../nbs/33_stream.ipynb #99b1a5a6

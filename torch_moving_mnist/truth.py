@@ -189,7 +189,7 @@ def ground_truth(
     boxes=None,               # The target 'boxes', where `render` finds it; None: it is computed
 )->dict:                      # Name → tensor, on the device of the digits; 'pose' is a dict, 'caption' a list
     "Ground truth of a batch of sequences"
-    targets = check_targets(targets, composite, digits.labels is not None)
+    targets = check_targets(targets, composite, digits.labels is not None, scene.background is not None)
     check_scene(scene, digits.images.shape[-2:], pictures is not None or not any(map(needs_pixels, targets)))
     scene = scene.to(digits.images.device)
     traced = [k for k in targets if needs_pixels(k)]
@@ -204,7 +204,7 @@ def needs_pixels(name): return TARGETS[name].of is None and name!='boxes' # Boxe
 
 def boxes_of(scene, digits, composite='max', interpolation='bilinear'):
     "The target 'boxes' by itself, `(B,K,T,4)`"
-    boxes = torch.empty(*scene.angle.shape, 4, device=digits.images.device)
+    boxes = torch.empty(*scene.angle.shape, 4, dtype=torch.float32, device=digits.images.device)
     render(**{**engine_args(scene, digits), 'backdrop': None}, composite=composite, interpolation=interpolation, boxes=boxes)
     return boxes
 
@@ -241,8 +241,8 @@ def as_sample(
     """
     def one(name, o):
         if isinstance(o, dict): return {k: one(k, v) for k,v in o.items()}
-        if name in _BOXES: return tv_tensors.BoundingBoxes(o[i].flatten(0,1), format='XYXY', canvas_size=canvas_size)
-        return tv_tensors.Mask(o[i]) if name in _MASKS else o[i]
+        if name in _BOXES: return tv_tensors.BoundingBoxes(o[i].flatten(0,1), format='XYXY', canvas_size=canvas_size, device=o.device)
+        return tv_tensors.Mask(o[i], device=o.device) if name in _MASKS else o[i]
     return {k: one(k, o) for k,o in target.items()}
 
 # %% ../nbs/31_truth.ipynb #55f24ede

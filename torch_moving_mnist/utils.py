@@ -54,6 +54,8 @@ def _are_videos(ims: object) -> TypeGuard[Frames]:
     return isinstance(ims, (Tensor, np.ndarray)) and (ims.ndim==5 or (ims.ndim==4 and not _is_image(ims.shape[1:])))
 
 # %% ../nbs/01_utils.ipynb #68a564ca
+_SLACK = 1e-3 # Values this far outside [0,1] are rounding errors, and clipped
+
 def to_unit(
     pixels:list, # Images as arrays
 )->list:         # float32 arrays in [0,1]; NaN becomes 0
@@ -62,7 +64,7 @@ def to_unit(
     finite = [p[np.isfinite(p)] for p in x]
     lo = min((float(p.min()) for p in finite if p.size), default=0.)
     hi = max((float(p.max()) for p in finite if p.size), default=1.)
-    if lo>=0 and hi<=1: lo,hi = 0,1
+    if lo>=-_SLACK and hi<=1+_SLACK: lo,hi = 0,1
     return [np.nan_to_num(np.clip((p - lo)/((hi - lo) or 1), 0, 1)) for p in x]
 
 # %% ../nbs/01_utils.ipynb #920fcd45
@@ -268,7 +270,7 @@ def save_gif(
         Video `(T,C,H,W)` or `(T,H,W)`, or a list of T images; or a batch of videos `(B,T,C,H,W)` or `(B,T,H,W)`, or a list of videos
         `(T,C,H,W)`, which play side by side. Values of any range, shown as `animate` shows them.
     path : str or path-like
-        File to write; `~` is the home folder, and missing folders are created. An existing file is replaced once the new one is complete.
+        File to write, which ends in .gif; `~` is the home folder, and missing folders are created. An existing file is replaced once the new one is complete.
     fps : float, default 10
         Frames per second, 0.1 to 50. A GIF stores the duration of a frame in hundredths of a second, so the nearest duration is used.
     zoom : int, default 2
@@ -279,11 +281,12 @@ def save_gif(
     TypeError
         If `frames` is not a tensor, array, list or tuple, if `fps` is not a number, or if `zoom` is not an int.
     ValueError
-        If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos; or if `fps` or `zoom`
-        is out of range.
+        If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos; if `fps` or `zoom`
+        is out of range; or if `path` does not end in .gif.
     OSError
         If the file cannot be written.
     """
+    if os.path.splitext(os.fspath(path))[1].lower()!='.gif': raise ValueError(f"path={shorten(os.fspath(path))}; expected a file name that ends in .gif")
     gif = animate(frames, fps, zoom)
     with atomic_path(path) as tmp:
         with open(tmp, 'wb') as f: f.write(gif)

@@ -304,7 +304,7 @@ def trace_reference(
         found[name],found[name+'_valid'] = flow_between(*args)
     return {k: found[k] for k in names}
 
-def fraction(n, whole): return (n/whole.clamp(min=1)).float()
+def fraction(n, whole): return n.float()/whole.clamp(min=1).float()
 
 def overlap_fraction(
     shared:Tensor, # Pixels with ink of both slots, `(B,K,K,T)`
