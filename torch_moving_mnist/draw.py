@@ -144,7 +144,8 @@ def _check_answer(where, ok, n):
     raise TypeError(f"where={_name(where)} returned {found} for a Scene of {n} sequences; expected a bool tensor {(n,)}")
 
 # %% ../nbs/30_draw.ipynb #d9751552
-# Poses in a chunk. Larger chunks would start torch's threads, which then compete with the training loop; in a background thread they start at half the size
+# Poses in a chunk. Larger chunks would start torch's threads, which then compete with the training loop.
+# In a background thread, they start at half the size.
 CHUNK = 2**13
 
 def draw_chunks(
