@@ -270,7 +270,8 @@ def save_gif(
         Video `(T,C,H,W)` or `(T,H,W)`, or a list of T images; or a batch of videos `(B,T,C,H,W)` or `(B,T,H,W)`, or a list of videos
         `(T,C,H,W)`, which play side by side. Values of any range, shown as `animate` shows them.
     path : str or path-like
-        File to write, which ends in .gif; `~` is the home folder, and missing folders are created. An existing file is replaced once the new one is complete.
+        File to write, which ends in .gif; `~` is the home folder, and missing folders are created. An existing file is
+        replaced once the new one is complete.
     fps : float, default 10
         Frames per second, 0.1 to 50. A GIF stores the duration of a frame in hundredths of a second, so the nearest duration is used.
     zoom : int, default 2
@@ -281,12 +282,13 @@ def save_gif(
     TypeError
         If `frames` is not a tensor, array, list or tuple, if `fps` is not a number, or if `zoom` is not an int.
     ValueError
-        If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos; if `fps` or `zoom`
-        is out of range; or if `path` does not end in .gif.
+        If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos;
+        if `fps` or `zoom` is out of range; or if `path` does not end in .gif.
     OSError
         If the file cannot be written.
     """
-    if os.path.splitext(os.fspath(path))[1].lower()!='.gif': raise ValueError(f"path={shorten(os.fspath(path))}; expected a file name that ends in .gif")
+    if os.path.splitext(os.fspath(path))[1].lower()!='.gif':
+        raise ValueError(f"path={shorten(os.fspath(path))}; expected a file name that ends in .gif")
     gif = animate(frames, fps, zoom)
     with atomic_path(path) as tmp:
         with open(tmp, 'wb') as f: f.write(gif)
