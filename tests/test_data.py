@@ -505,3 +505,44 @@ def test_attributes_of_ones_own_are_allowed(fonts):
     ds = fonts()
     ds.epoch,ds.name = 3,'train'
     assert (ds.epoch, ds.name)==(3, 'train')
+
+
+def test_a_shallow_copy_has_a_position_of_its_own(fonts):
+    ds = fonts()
+    twin = copy.copy(ds)
+    assert torch.equal(twin.get_batch(2), ds.get_batch(2))
+
+
+def test_a_dataset_whose_seed_is_removed_draws_like_an_unseeded_one(fonts):
+    ds = fonts()
+    ds.get_batch(3)
+    ds.seed = None
+    torch.manual_seed(0)
+    x = ds.get_batch(2)
+    torch.manual_seed(0)
+    assert torch.equal(x, fonts(seed=None).get_batch(2))
+
+
+class Cached(MovingMNIST):
+    "A subclass that leaves an attribute out of its pickles"
+    def __init__(self, **kw):
+        super().__init__(**kw)
+        self.cache = {}
+    def __getstate__(self): return {k: o for k,o in super().__getstate__().items() if k!='cache'}
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.cache = {}
+
+
+def test_subclasses_may_extend_pickling():
+    ds = Cached(digits='fonts', num_frames=2, normalize=False, seed=0)
+    twin = pickle.loads(pickle.dumps(ds))
+    assert ds.cache=={}==twin.cache and torch.equal(twin.get_batch(2), ds.get_batch(2))
+
+
+def test_pickles_of_version_0_1_continue_at_their_position(fonts):
+    ds = fonts()
+    state = {k: o for k,o in ds.__getstate__().items() if k!='_cursor'} | {'_position': 3, '_home': (0,1)}
+    old = MovingMNIST.__new__(MovingMNIST)
+    old.__setstate__(state)
+    assert torch.equal(old.get_batch(2), fonts().get_batch(5)[3:])

@@ -185,3 +185,11 @@ def test_statistics_of_constant_channels_are_refused(fonts):
     with pytest.raises(ValueError, match="found only level 0 in channel 1 .* normalize=\\(mean, std\\)"): fonts(color=(1,0,0), normalize='measured')
     white = torch.full((64,64), 255, dtype=torch.uint8)
     with pytest.raises(ValueError, match="found only level 255 in channel 0"): fonts(background=white, normalize='measured')
+
+
+@pytest.mark.parametrize('f', [lambda ds: ds[10**300], lambda ds: ds.get_batch(indices=[10**18]), lambda ds: MovingMNIST(num_frames=10**5000), lambda ds: MovingMNIST(img_size=(5, torch.tensor(28.))),
+                               lambda ds: ds.draw(1, times=['x'*500]), lambda ds: MovingMNIST(color=[(9,9,9)]*500), lambda ds: MovingMNIST(digits='fonts', targets=['x'*500]), lambda ds: MovingMNIST(motion='x'*500)])
+def test_messages_show_values_in_one_short_line(ds, f):
+    with pytest.raises((TypeError, ValueError, IndexError)) as error: f(ds)
+    shown = re.split('; expected|is out of range', str(error.value))[0]
+    assert '\n' not in str(error.value) and len(shown)<130, shown

@@ -9,6 +9,7 @@ __all__ = ['shorten', 'check_count', 'check_number', 'check_flag', 'check_functi
 
 # %% ../nbs/00_checks.ipynb #b1bc8251
 import difflib, math, operator, reprlib
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,8 +20,12 @@ from torch import Tensor
 class _Short(reprlib.Repr):
     "`repr` with limits on every level; tensors and arrays by dtype and shape"
     def repr1(self, x, level):
-        if isinstance(x, (Tensor, np.ndarray)): return f"{type(x).__name__} {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+        if isinstance(x, (Tensor, np.ndarray)) and x.ndim:
+            return f"{type(x).__name__} {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
         return super().repr1(x, level)
+
+    def repr_int(self, x, level):
+        return super().repr_int(x, level) if x.bit_length()<10_000 else f'a whole number of {x.bit_length():,} bits'
 
 _short = _Short()
 _short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 12
@@ -112,7 +117,8 @@ def check_params(
     "Accept parameters as a dict or a SimpleNamespace"
     if isinstance(params, SimpleNamespace): params = vars(params)
     if params is None: params = {}
-    if not isinstance(params, dict):
+    if isinstance(params, Mapping): params = dict(params)
+    else:
         raise TypeError(f"{name}={shorten(params)}; expected a dict or SimpleNamespace" + (f" with keys {', '.join(keys)}" if keys else ''))
     for key in params: check_choice(f'key of {name}', key, params if keys is None else keys)
     return params
@@ -231,7 +237,7 @@ def check_times(
     if t.ndim!=1 or not len(t) or not t.isfinite().all(): raise ValueError(f"times={shorten(times)}; {expected}")
     return t
 
-def out_of_range(i, length): return IndexError(f"index {i} is out of range; expected whole numbers in -{length}..{length-1}")
+def out_of_range(i, length): return IndexError(f"index {shorten(int(i))} is out of range; expected whole numbers in -{length}..{length-1}")
 
 def check_indices(
     indices,    # Whole numbers; negative ones count from the end

@@ -309,13 +309,13 @@ class MovingMNIST(Dataset):
         affine_params: Mapping[str, Any] | SimpleNamespace | None = affine_params,
         num_digits: int | Sequence[int] = [3],
         num_frames: int = 4,
-        img_size: int | tuple[int, int] = 64,
+        img_size: int | tuple[int, int] | list[int] = 64,
         concat: bool = True,
         normalize: bool | str | tuple[float | Sequence[float], float | Sequence[float]] = True,
         *,
         digits: str | Tensor | np.ndarray | tuple[Any, Any] | Dataset[Any] | Sequence[Any] = 'mnist',
         classes: int | Sequence[int] | None = None,
-        digit_size: int | tuple[int, int] | None = None,
+        digit_size: int | tuple[int, int] | list[int] | None = None,
         split: str = 'train',
         motion: str | Callable[..., dict[str, Tensor]] = 'affine',
         motion_params: Mapping[str, Any] | SimpleNamespace | None = None,
@@ -359,6 +359,13 @@ class MovingMNIST(Dataset):
             if name in _FIXED and 'stats' in self.__dict__ and not own: raise _refuse_change(name)
             if not hasattr(self, name): check_attribute(name)
             super().__setattr__(name, _CHECKS[name](self, value) if name in _CHECKS else value)
+
+    def __getstate__(self): return {**self.__dict__, '_cursor': self._cursor.copy()} # A copy of the dataset has a position of its own
+
+    def __setstate__(self, state):
+        old = state.keys() & {'_position','_home'} # Written by version 0.1
+        self.__dict__.update({k: o for k,o in state.items() if k not in old})
+        if old: self._cursor = Cursor(state['_position'], state['_home'])
 
     def _find_stats(self, normalize):
         "Mean and std as a list, or False; computed ones are printed"

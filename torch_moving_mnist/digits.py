@@ -114,7 +114,7 @@ def _from_dataset(dataset, name='digits'):
             raise TypeError(f"{name}[{i}] cannot be used: {e}; expected an image, or an image and a whole-number label") from e
     if not images: raise ValueError(f"{name} is an empty dataset; expected at least one image")
     shapes = sorted({tuple(o.shape) for o in images})
-    if len(shapes)>1: raise ValueError(f"{name} has images of shapes {shapes}; expected a single shape")
+    if len(shapes)>1: raise ValueError(f"{name} has images of shapes {shorten(shapes)}; expected a single shape")
     return _from_arrays(torch.stack(images), labels or None, name)
 
 # %% ../nbs/11_digits.ipynb #5e9bdd35

@@ -229,7 +229,7 @@ def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, s
     start = next(velocities)
     if stochastic:
         if times.min()<0:
-            raise ValueError(f"times={times.tolist()} with stochastic=True, which is not defined before frame 0; "
+            raise ValueError(f"times={shorten(times.tolist())} with stochastic=True, which is not defined before frame 0; "
                              "expected times from 0, or stochastic=False")
         reached = times + 1e-9 # Tolerance: a hit at the time of a frame counts for that frame, whatever the rounding
         segments = _ricochet(start, velocities, free, reached.max().item())

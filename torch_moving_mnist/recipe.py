@@ -53,7 +53,7 @@ def check_keys(
     recipe = {**_ADDED, **recipe}
     versions = f"it was made by version {recipe.get('version')}, and this is {__version__}"
     lacking,unknown = sorted(_KEYS - recipe.keys()),sorted(recipe.keys() - _KEYS)
-    if unknown: raise ValueError(f"recipe has the unknown keys {unknown}; expected the keys of `ds.recipe` ({versions})")
+    if unknown: raise ValueError(f"recipe has the unknown keys {shorten(unknown)}; expected the keys of `ds.recipe` ({versions})")
     if lacking: raise ValueError(f"recipe lacks {lacking}; expected the keys of `ds.recipe` ({versions})")
     return recipe
 
@@ -89,6 +89,6 @@ def check_reproduced(
     other_digits = {'split','classes','digit_size'} & given.keys() or 'digits' in given and recipe['digits']!='custom'
     if found['checksum']!=recipe['checksum'] and not other_digits:
         raise ValueError(f"digits have checksum {found['checksum']} ({ds.digits}); "
-                         f"expected the recipe's {recipe['checksum']}, {recipe['images'][0]:,} images of {recipe['digits']!r}")
+                         f"expected the recipe's {shorten(recipe['checksum'])}, {recipe['images'][0]:,} images of {recipe['digits']!r}")
     if found['background']!=recipe['background']:
         raise ValueError(f"background has {found['background']}; expected the recipe's {recipe['background']}")

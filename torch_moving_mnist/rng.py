@@ -41,7 +41,7 @@ def cached_tensor(
     dtype,        # torch.dtype of the tensor
     device,       # torch.device of the tensor
 )->Tensor:        # Shared between all callers: do not modify
-    "Create a cached_tensor tensor, or return the cached one"
+    "Create a tensor, or return the one created before"
     return torch.tensor(values, dtype=dtype, device=device)
 
 # %% ../nbs/05_rng.ipynb #ee07a97c

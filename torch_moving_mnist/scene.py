@@ -96,7 +96,7 @@ def write_scene(
     path, # File to write, such as 'test.npz'
 ):
     "Write a Scene to a file; the final name never holds a partial file"
-    fields = {o.name: getattr(scene, o.name) for o in dataclasses.fields(scene)}
+    fields = {o.name: getattr(scene, o.name) for o in dataclasses.fields(Scene)}
     arrays = {k: v.numpy(force=True) if isinstance(v, Tensor) else v for k,v in fields.items() if v is not None}
     with atomic_path(path) as tmp:
         with open(tmp, 'wb') as f: np.savez_compressed(f, **arrays)
@@ -253,8 +253,13 @@ class Scene:
         ------
         ValueError
             Where the file does not hold a Scene.
+        FileNotFoundError
+            Where there is no such file.
         """
-        return load(path)
+        try: return cls(**read_scene(path))
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+            raise ValueError(f"path={shorten(str(path))} does not hold a Scene: {shorten(e)}; "
+                             "expected a file that `Scene.save` has written") from e
 
 def load(path: str | os.PathLike[str]) -> Scene:
     """Open a stored Scene.
@@ -273,11 +278,10 @@ def load(path: str | os.PathLike[str]) -> Scene:
     ------
     ValueError
         Where the file does not hold a Scene.
+    FileNotFoundError
+        Where there is no such file.
     """
-    try: return Scene(**read_scene(path))
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"path={shorten(str(path))} does not hold a Scene: {shorten(e)}; "
-                         "expected a file that `Scene.save` has written") from e
+    return Scene.load(path)
 
 # %% ../nbs/10_scene.ipynb #caf73b66
 def concatenate(

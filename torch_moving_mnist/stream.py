@@ -35,18 +35,22 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_lock.acquire, af
 
 class Cursor:
     "Position of a dataset in this process' shard of the stream"
-    def __init__(self): self.position,self.home = 0,(0,1)
+    def __init__(self, position=0, home=(0,1)): self.position,self.home = position,home
 
-    def __getstate__(self): return dict(position=self.position, home=rank_and_world())
+    def copy(self):
+        "A cursor at the same position, for a copy of the dataset that may be sent to another process"
+        return Cursor(self.position, rank_and_world())
 
     def take(self,
         n:int,            # How many numbers
-        advance:bool,     # False: the position stays
+        advance:bool,     # False: the first numbers, and the position stays
         device='cpu',     # Device of the result
     )->Tensor:            # `(n,)` int64
         "The next numbers of this process' shard"
         shard,shards = shard_of_process(self.home)
-        with _lock: start,self.position = self.position,self.position + n*advance
+        start = 0
+        if advance:
+            with _lock: start,self.position = self.position,self.position + n
         return torch.arange(shard + shards*start, shard + shards*(start + n), shards, device=device)
 
 # %% ../nbs/33_stream.ipynb #ee70af2a
