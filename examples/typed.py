@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from torch_moving_mnist import MovingMNIST, Scene, load
-from torch_moving_mnist.truth import as_sample, show_truth
+from torch_moving_mnist.truth import as_sample, per_frame, show_truth
 from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
 
 set_seed(0)
@@ -16,6 +16,7 @@ ds.targets = ['labels','boxes','flow']
 frames,target = ds[0]
 show_truth(frames, target)
 batch,targets = ds.get_batch(bs=4)
+detections: list = per_frame(targets) + per_frame(ds[2:4][1])
 unit: Tensor = ds.denormalize(batch[:,:2])
 sample: dict = as_sample(targets, 0, ds.canvas_size)
 for x,y in ds.batches(n=2, bs=4, prefetch=1): x.mean() + len(y)

@@ -8,7 +8,7 @@ import torch
 import torchvision.transforms as T
 import torchvision.transforms.v2 as v2
 from conftest import ROOT, needs_mnist
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 
 from torch_moving_mnist import data, stream
 from torch_moving_mnist.data import MovingMNIST
@@ -546,3 +546,28 @@ def test_pickles_of_version_0_1_continue_at_their_position(fonts):
     old = MovingMNIST.__new__(MovingMNIST)
     old.__setstate__(state)
     assert torch.equal(old.get_batch(2), fonts().get_batch(5)[3:])
+
+
+@pytest.mark.parametrize('index,expected', [([3,5],[3,5]), (slice(2,6),[2,3,4,5]), (slice(None,None,-40),[99,59,19]), (range(4),[0,1,2,3]), (torch.tensor([7,-1]),[7,99]), (np.array([1,1]),[1,1])])
+def test_several_sequences_at_once(fonts, index, expected):
+    ds = fonts(length=100)
+    assert torch.equal(ds[index], torch.stack([ds[i] for i in expected]))
+    ds.targets = ['boxes','labels','caption']
+    frames,target = ds[index]
+    assert torch.equal(frames[-1], ds[expected[-1]][0]) and torch.equal(target['boxes'][-1].flatten(0,1), ds[expected[-1]][1]['boxes']) and len(target['caption'])==len(expected)
+
+
+def test_a_batch_sampler_reads_whole_batches(fonts):
+    ds = fonts(length=10)
+    found = list(DataLoader(ds, batch_size=None, sampler=BatchSampler(range(10), 4, drop_last=False)))
+    assert [len(o) for o in found]==[4,4,2] and torch.equal(torch.cat(found), torch.stack(list(ds)))
+
+
+@pytest.mark.parametrize('index,error', [([],ValueError), (slice(5,5),ValueError), ([0,100],IndexError), ([.5],TypeError), ([True],TypeError), ((1,2),TypeError), ('a',TypeError), (torch.ones(3, dtype=torch.bool),TypeError), (slice(0,2**30),ValueError)])
+def test_wrong_indices_are_refused(fonts, index, error):
+    with pytest.raises(error, match='expected'): fonts(length=100 if index!=slice(0,2**30) else 2**40)[index]
+
+
+@pytest.mark.parametrize('kw', [dict(transform=lambda x: x), dict(concat=False)])
+def test_batches_of_bytes_refuse_what_applies_to_samples(fonts, kw):
+    with pytest.raises(TypeError, match='with transform or concat=False'): fonts(**kw)[[0,1]]

@@ -16,7 +16,7 @@ from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
 from torch_moving_mnist.engine.reference import Backdrop, blend, expand_gain, trace_reference
 from torch_moving_mnist.scene import Scene
-from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, show_truth
+from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, per_frame, show_truth
 
 FONTS = load_digits('fonts')
 COLOURED = (torch.stack([o.images[:60,0] for o in (FONTS, load_digits('fonts', split='valid'), load_digits('fonts', split='test'))], 1), torch.arange(60) % 7) # Three digits in three channels
@@ -626,3 +626,34 @@ def test_show_truth_of_a_single_frame(fonts):
     axs = show_truth(*fonts(num_frames=1, targets=['flow','boxes','caption'])[0])
     assert axs.shape==(2,1)
     plt.close(axs[0,0].figure)
+
+
+@pytest.mark.parametrize('boxes,masks', [('boxes','masks'), ('modal_boxes','modal_masks')])
+def test_per_frame_lists_what_is_there(boxes, masks):
+    ds = MovingMNIST(digits='fonts', num_digits=[1,3], num_frames=4, normalize=False, seed=0, composite='over', targets=['labels',boxes,masks])
+    batch = ds.get_batch(5)[1]
+    found = per_frame(batch)
+    assert len(found)==20
+    for b in range(5):
+        assert all(torch.equal(x[k], y[k]) for x,y in zip(per_frame(ds[b][1]), found[4*b:4*b+4]) for k in x)
+        for t in range(4):
+            there = [k for k in range(3) if batch[boxes][b,k,t,2]>batch[boxes][b,k,t,0]]
+            frame = found[4*b+t]
+            assert frame['track_ids'].tolist()==there and torch.equal(frame['boxes'], batch[boxes][b,there,t])
+            assert torch.equal(frame['labels'], batch['labels'][b,there] + 1) and torch.equal(frame['masks'].bool(), batch[masks][b,there,t])
+    assert 0<sum(len(o['boxes']) for o in found)<60
+
+
+@pytest.mark.parametrize('target', [{}, {'labels': torch.zeros(2,3)}, {'boxes': torch.zeros(2,3,4,4)}])
+def test_per_frame_needs_labels_and_boxes(target):
+    with pytest.raises(ValueError, match='target has the keys .*expected'): per_frame(target)
+
+
+def test_a_detector_trains_on_frames():
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+    ds = MovingMNIST(digits='fonts', num_digits=[1,2], num_frames=2, normalize=False, seed=0, targets=['labels','boxes'])
+    frames,target = ds.get_batch(1)
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=11)
+    losses = model(list(frames.flatten(0,1).expand(-1,3,-1,-1)), per_frame(target))
+    sum(losses.values()).backward()
+    assert all(o.isfinite() for o in losses.values()) and any(p.grad is not None and p.grad.abs().sum()>0 for p in model.parameters())

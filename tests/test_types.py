@@ -16,7 +16,7 @@ GOOD,BAD = ROOT/'examples'/'typed.py', ROOT/'tests'/'typed_errors.py'
 def public_names(cls): return [k for k in vars(cls) if not k.startswith('_')]
 
 
-FUNCTIONS = [load, truth.show_truth, truth.as_sample, utils.show_image, utils.show_images, utils.animate, utils.save_gif, utils.set_seed, utils.to_device]
+FUNCTIONS = [load, truth.show_truth, truth.as_sample, truth.per_frame, utils.show_image, utils.show_images, utils.animate, utils.save_gif, utils.set_seed, utils.to_device]
 FUNCTIONS += [getattr(cls, k) for cls in (MovingMNIST, Scene) for k in [*public_names(cls), '__getitem__', '__getitems__'] if callable(getattr(cls, k, None))]
 
 

@@ -493,31 +493,40 @@ class MovingMNIST(Dataset):
         return self._render(scene, stats, boxes), target
 
     # Samples
-    def __getitem__(self, i: int) -> Any:
-        """One sequence.
+    def __getitem__(self, i: Any) -> Any:
+        """One sequence, or several as a batch.
 
         Parameters
         ----------
-        i : int
-            Which sequence; negative: counted from the end.
+        i : int, slice, list of int, or Tensor of int
+            Which sequence, or which ones; negative: counted from the end.
 
         Returns
         -------
         Tensor, (T,C,H,W) uint8
             With `concat=False`, a list of T tensors; with targets, a pair of frames and a dict of ground truth.
-            `transform` has been applied.
+            `transform` has been applied. For several sequences a batch `(B,T,C,H,W)`, or a pair with a dict of
+            batched ground truth; `transform` and `concat=False` do not apply to batches and are refused.
 
         Raises
         ------
         IndexError
             Past the end.
         """
-        if isinstance(i, (slice, list, tuple)):
-            raise TypeError(f"index={shorten(i)}; expected a whole number; for several sequences use get_batch(indices=…), "
-                            "or render(draw(indices=…)) for bytes")
+        if isinstance(i, (slice, list, range)) or getattr(i, 'ndim', 0): return self._several(i)
         i = check_count('index', i, None)
         if not -len(self)<=i<len(self): raise out_of_range(i, len(self))
         return self._samples([i])[0]
+
+    def _several(self, indices):
+        "Several sequences as one batch of bytes, with targets as a pair"
+        if self.transform is not None or not self.concat:
+            raise TypeError(f"index={shorten(indices)} with transform or concat=False, which apply to single sequences; "
+                            "expected a whole number")
+        if isinstance(indices, slice): indices = range(*indices.indices(len(self)))
+        check_count('number of indices', len(indices), 1, 2**24)
+        scene = self.draw(indices=indices)
+        return self._render_with_truth(scene) if self.targets else self.render(scene)
 
     def __getitems__(self, indices: Any) -> list[Any]:
         """Several sequences, rendered as one batch. `DataLoader` calls this method.

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'caption', 'Target', 'check_targets', 'engine_args', 'ground_truth',
-           'needs_pixels', 'boxes_of', 'as_sample', 'show_truth']
+           'needs_pixels', 'boxes_of', 'as_sample', 'per_frame', 'show_truth']
 
 # %% ../nbs/31_truth.ipynb #b0b2f0b3
 import dataclasses, math, textwrap
@@ -244,6 +244,45 @@ def as_sample(
         if name in _BOXES: return tv_tensors.BoundingBoxes(o[i].flatten(0,1), format='XYXY', canvas_size=canvas_size, device=o.device)
         return tv_tensors.Mask(o[i], device=o.device) if name in _MASKS else o[i]
     return {k: one(k, o) for k,o in target.items()}
+
+# %% ../nbs/31_truth.ipynb #a1b15004
+def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
+    """Ground truth of each frame, as torchvision's detection models take it.
+
+    Parameters
+    ----------
+    target : dict
+        Ground truth of one sequence, such as `ds[i][1]`, or of a batch, such as `ds.get_batch(8)[1]`, with 'labels', and with
+        'boxes' or 'modal_boxes'. With 'masks' (or 'modal_masks', if the boxes are modal) the result has masks too.
+
+    Returns
+    -------
+    list of dict
+        One dict per frame, T or B·T of them in the order of `frames.flatten(0,1)`, without digits that have no box in the frame:
+        'boxes' `(n,4)` float32, pixel edges (x1, y1, x2, y2); 'labels' `(n,)` int64, class + 1, because 0 is the background;
+        'track_ids' `(n,)` int64, the slot of the digit, the same in all frames of a sequence; 'masks' `(n,H,W)` uint8.
+
+    Raises
+    ------
+    ValueError
+        If `target` has no labels or no boxes.
+    """
+    name = next((o for o in _BOXES if o in target), None)
+    if name is None or 'labels' not in target:
+        raise ValueError(f"target has the keys {shorten(list(target))}; expected 'labels', and 'boxes' or 'modal_boxes'")
+    K = target['labels'].shape[-1]
+    labels,boxes = torch.as_tensor(target['labels']).view(-1, K),torch.as_tensor(target[name]).as_subclass(Tensor)
+    boxes = boxes.reshape(len(labels), K, -1, 4)
+    masks = target.get(name.replace('boxes', 'masks'))
+    if masks is not None: masks = masks.as_subclass(Tensor).reshape(*boxes.shape[:3], *masks.shape[-2:])
+    def frame(b, t): return _detections(boxes[b,:,t], labels[b], None if masks is None else masks[b,:,t])
+    return [frame(b, t) for b in range(len(labels)) for t in range(boxes.shape[2])]
+
+def _detections(boxes, labels, masks):
+    "The dict of one frame, from boxes `(K,4)`, labels `(K,)` and masks `(K,H,W)`"
+    there = (boxes[:,2]>boxes[:,0]) & (boxes[:,3]>boxes[:,1])
+    found = dict(boxes=boxes[there], labels=labels[there] + 1, track_ids=there.nonzero()[:,0])
+    return found if masks is None else {**found, 'masks': masks[there].to(torch.uint8)}
 
 # %% ../nbs/31_truth.ipynb #55f24ede
 def _slots(ax, target, t, K, T, names):
