@@ -257,7 +257,6 @@ INTERRUPT = """if True:
     print([is_raised(delay) for delay in torch.linspace(.0005, .01, 60).tolist()].count(True))"""
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning') # ctypes warns about exceptions that it cannot raise
 @pytest.mark.skipif(not hasattr(signal, 'raise_signal') or os.name!='posix', reason='signals of posix')
 def test_an_interrupt_is_never_swallowed():
     "In a process of its own, which an interrupt at a wrong moment may end"

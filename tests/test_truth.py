@@ -569,7 +569,7 @@ def test_scenes_that_do_not_match_the_dataset_are_refused(fonts):
     with pytest.raises(TypeError, match='scene is a int; expected a Scene'): ds.truth(5, ['labels'])
     with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ds.truth(wild(0, digit=(9,9)), ['boxes'])
     for name in ('instance','boxes'):
-        with pytest.raises(ValueError, match='the dataset has none'): ds.truth(fonts(background=PICTURES).draw(2), [name])
+        with pytest.raises(ValueError, match='there are no background images'): ds.truth(fonts(background=PICTURES).draw(2), [name])
     with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ground_truth(wild(0, digit=(9,9)), FONTS, ['boxes'])
     for name in ('masks','boxes','labels'):
         with pytest.raises(IndexError): ground_truth(wild(0, M=5000), FONTS, [name])
