@@ -573,7 +573,7 @@ def test_scenes_that_do_not_match_the_dataset_are_refused(fonts):
     with pytest.raises(ValueError, match=r'scene has digits of \(9, 9\) pixels'): ground_truth(wild(0, digit=(9,9)), FONTS, ['boxes'])
     for name in ('masks','boxes','labels'):
         with pytest.raises(IndexError): ground_truth(wild(0, M=5000), FONTS, [name])
-    with pytest.raises(ValueError, match='pictures=None'): ground_truth(fonts(background=PICTURES).draw(2), FONTS, ['instance'])
+    with pytest.raises(ValueError, match='there are no background images'): ground_truth(fonts(background=PICTURES).draw(2), FONTS, ['instance'])
 
 
 def test_empty_targets_are_no_targets(fonts):
