@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import torch_moving_mnist.draw, torch_moving_mnist.engine, torch_moving_mnist.rng
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
-from torch_moving_mnist.engine.reference import Backdrop, expand_gain, render_reference
+from torch_moving_mnist.engine.reference import expand_gain, render_reference
 from torch_moving_mnist.rng import cached_tensor, philox
 from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import to_device
