@@ -190,26 +190,6 @@ def test_openmp_and_pool_threads_render_the_same_frames(fonts, monkeypatch):
     for name,o in ds.truth(scene).items(): assert torch.equal(o, truth[name])
 
 
-PAINT = "from torch_moving_mnist.data import MovingMNIST; print(int(MovingMNIST(digits='fonts', seed=0, normalize=False).get_batch(4).sum()))"
-
-
-def test_processes_that_compile_at_once(tmp_path):
-    env = {**os.environ, 'NUMBA_CACHE_DIR': str(tmp_path)}
-    procs = [subprocess.Popen([sys.executable, '-c', PAINT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) for _ in range(2)]
-    out = [p.communicate(timeout=300) for p in procs]
-    assert len({o for o,_ in out})==1 and out[0][0].strip().isdigit(), out
-    assert any(tmp_path.rglob('*.nbc'))
-    again = subprocess.run([sys.executable, '-c', PAINT], capture_output=True, text=True, env=env)
-    assert again.stdout==out[0][0]
-
-
-def test_without_a_cache_folder():
-    "A read-only install for a user without a home folder"
-    code = "import numba.core.caching as c; c.CacheImpl._locator_classes = []; c.CompileResultCacheImpl._locator_classes = []\n" + PAINT
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert r.stdout.strip().isdigit(), r.stderr
-
-
 def test_memory_does_not_grow(fonts):
     resource = pytest.importorskip('resource')
     def pages():

@@ -60,7 +60,8 @@ def affine_matrix(
         half = np.tan(angle*(math.pi/360)) # Tangents of half the angles
         lean = np.tan(shear*(math.pi/180))
     centres = *_centre(digit_size),*_centre(canvas_size)
-    m = pose_matrices(half.reshape(-1), scale.reshape(-1), stretch.reshape(-1), lean.reshape(-1, 2), translate.reshape(-1, 2), centres)
+    m = np.empty((angle.size,9))
+    pose_matrices(half.reshape(-1), scale.reshape(-1), stretch.reshape(-1), lean.reshape(-1, 2), translate.reshape(-1, 2), centres, m)
     return torch.from_numpy(m).view(*angle.shape, 3, 3).to(_result_type(pose))
 
 def _result_type(pose):

@@ -8,6 +8,7 @@ __all__ = ['CHUNK', 'draw_color', 'draw_background', 'draw_scene', 'first_accept
 # %% ../nbs/30_draw.ipynb #90a1d85b
 import functools, threading
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,9 @@ def _fill_slots(words, numbers, num_images):
     "Digit image of each slot, `(B,K)`; -1: empty"
     if words.device.type=='cpu':
         from torch_moving_mnist.loops import choose_digits
-        return torch.from_numpy(choose_digits(words.numpy(), numbers.numpy(), num_images))
+        digit = np.empty((len(words), words.shape[1]-1), np.int64)
+        choose_digits(words.numpy(), numbers.numpy(), num_images, digit)
+        return torch.from_numpy(digit)
     count = numbers[below(len(numbers), words[:,:1])]
     return below(num_images, words[:,1:]).where(torch.arange(words.shape[1]-1, device=words.device)<count, -1)
 

@@ -19,8 +19,7 @@ def philox_words(
     stream, # Second word of the counter, `(B,)` int64, or `(1,)`, one for all sequences
     first,  # First word of the counter: number of the first block; it grows by one per block
     index,  # Sequence indices, `(B,)` int64; the lower and upper halves are the third and fourth words of the counter
-    out,    # Output, `(B,n)`: n words for each sequence
-    unit,   # Factor for the words; None: 1
+    out,    # Result, `(B,n)` int64: n words for each sequence
 ):
     "Random words in 0..2³²-1 for a batch of sequences, four per block: Philox4x32-10 of Salmon et al. 2011"
     n = out.shape[1]
@@ -34,50 +33,47 @@ def philox_words(
                 p,q = x*_u64(0xD2511F53), z*_u64(0xCD9E8D57)
                 x,y,z,w = (q >> half) ^ y ^ k, q & mask, (p >> half) ^ w ^ l, p & mask # Upper and lower halves of the products
                 k,l = (k + _u64(0x9E3779B9)) & mask, (l + _u64(0xBB67AE85)) & mask # The next round's key
-            words = x,y,z,w
-            for j in range(min(4, n-i)): out[b,i+j] = words[j] if unit is None else words[j]*unit
+            out[b,i] = x
+            if i+1<n: out[b,i+1] = y
+            if i+2<n: out[b,i+2] = z
+            if i+3<n: out[b,i+3] = w
 
 # %% ../nbs/03_loops.ipynb #499de829
 @compiled
 def choose_digits(
     words,   # Random words, `(B,1+K)` int64
-    numbers, # Numbers of digits to choose_digits from, `(n,)` int64
+    numbers, # Numbers of digits to choose from, `(n,)` int64
     images,  # Number of digit images
-):           # Indices of digit images, `(B,K)` int64; -1: empty slot
+    digit,   # Result, `(B,K)` int64: indices of digit images; -1: empty slot
+):
     "Choose the digit image of each slot"
-    digit = np.full((len(words), words.shape[1]-1), -1)
     for b in range(len(words)):
-        for k in range(numbers[words[b,0]*len(numbers) >> 32]): digit[b,k] = words[b,1+k]*images >> 32
-    return digit
+        n = numbers[words[b,0]*len(numbers) >> 32]
+        for k in range(digit.shape[1]): digit[b,k] = words[b,1+k]*images >> 32 if k<n else -1
 
 # %% ../nbs/03_loops.ipynb #68e64053
 @compiled
 def linear_poses(
-    u,      # Start and end as fractions of their ranges, `(B,K,2,5)`, in [0,1): angle, x, y, scale, shear
-    ranges, # lo and hi of each, `(5,2)`
-    times,  # `(T,)`, in frames
-    frames, # Length of the sequence: the start is at frame 0, the end at the last frame
-):          # Angle `(B,K,T)`, translate `(B,K,T,2)`, scale `(B,K,T)`, at least 0, and shear `(B,K,T,2)`, y 0
+    u,         # Start and end of each digit as fractions of their ranges, `(B,K,2,5)`, in [0,1): angle, x, y, scale, shear
+    ranges,    # lo and hi of each, `(5,2)`
+    t,         # `(T,)`: 0 at the start, 1 at the end
+    angle,     # Results: `(B,K,T)`,
+    translate, # `(B,K,T,2)`,
+    scale,     # `(B,K,T)`, at least 0,
+    shear,     # `(B,K,T,2)`, y 0
+):
     "Interpolate linearly between the poses at the start and at the end"
-    B,K = u.shape[:2]
-    T,t = len(times), times/max(frames-1, 1)*(frames>1)
-    angle,translate = np.empty((B,K,T)), np.empty((B,K,T,2))
-    scale,shear = np.empty((B,K,T)), np.zeros((B,K,T,2))
-    ends = np.empty((2,5))
-    for b in range(B):
-        for k in range(K):
+    for b in range(u.shape[0]):
+        for k in range(u.shape[1]):
             for j in range(5):
-                lo,hi = ranges[j,0], ranges[j,1]
-                ends[0,j] = lo + (hi-lo)*u[b,k,0,j]
-                ends[1,j] = lo + (hi-lo)*u[b,k,1,j]
-            for i in range(T):
-                p,q = 1-t[i], t[i]
-                angle[b,k,i] = ends[0,0]*p + ends[1,0]*q
-                translate[b,k,i,0] = ends[0,1]*p + ends[1,1]*q
-                translate[b,k,i,1] = ends[0,2]*p + ends[1,2]*q
-                scale[b,k,i] = max(ends[0,3]*p + ends[1,3]*q, 0.)
-                shear[b,k,i,0] = ends[0,4]*p + ends[1,4]*q
-    return angle,translate,scale,shear
+                lo,hi = ranges[j,0],ranges[j,1]
+                start,end = lo + (hi-lo)*u[b,k,0,j],lo + (hi-lo)*u[b,k,1,j]
+                for i in range(len(t)):
+                    x = start*(1-t[i]) + end*t[i]
+                    if j==0: angle[b,k,i] = x
+                    elif j<3: translate[b,k,i,j-1] = x
+                    elif j==3: scale[b,k,i] = x if x>0 else 0.
+                    else: shear[b,k,i,0],shear[b,k,i,1] = x,0.
 
 # %% ../nbs/03_loops.ipynb #a489fe05
 @compiled
@@ -88,9 +84,9 @@ def pose_matrices(
     lean,      # Tangents of the shears (x, y), `(N,2)`
     translate, # Pixels (dx, dy) from canvas centre to digit centre, `(N,2)`
     centres,   # Centre of the digit (x, y) and centre of the canvas (x, y), four numbers
-):             # Digit pixels to canvas pixels, `(N,9)`, row by row
+    out,       # Result, `(N,9)`: digit pixels to canvas pixels, row by row
+):
     "Matrices of N poses"
-    out = np.empty((len(turn),9))
     u,v,x,y = centres
     for i in range(len(turn)):
         h,s,k = turn[i], scale[i], stretch[i]
@@ -100,8 +96,6 @@ def pose_matrices(
         cos_q,sin_q = (cos + sin*q)*k, (sin - cos*q)*k # cos(a-q)/cos q and sin(a-q)/cos q, stretched
         a,b = cos_q*s, (-cos_q*p - sin/k)*s
         c,d = sin_q*s, (-sin_q*p + cos/k)*s
-        m = out[i]
-        m[0],m[1],m[2] = a,b,translate[i,0] + x - a*u - b*v
-        m[3],m[4],m[5] = c,d,translate[i,1] + y - c*u - d*v
-        m[6],m[7],m[8] = 0,0,1
-    return out
+        out[i,0],out[i,1],out[i,2] = a,b,translate[i,0] + x - a*u - b*v
+        out[i,3],out[i,4],out[i,5] = c,d,translate[i,1] + y - c*u - d*v
+        out[i,6],out[i,7],out[i,8] = 0,0,1

@@ -11,6 +11,7 @@ __all__ = ['affine_params', 'velocity_params', 'MOTIONS', 'NEUTRAL', 'check_affi
 import contextlib, dataclasses, functools, inspect, math
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,10 @@ def interpolate_ranges(u, ranges):
     lo,hi = cached_tensor(tuple(ranges), u.dtype, u.device).T
     return lo + (hi-lo)*u
 
+def _progress(times, num_frames):
+    "0 at the first frame, 1 at the last"
+    return times/max(num_frames-1, 1) if num_frames>1 else times*0
+
 def affine_motion(
     rng:Philox,     # Random numbers for B sequences
     num_digits:int, # Number of digit slots K
@@ -62,11 +67,12 @@ def affine_motion(
     ranges = angle,*translate,scale,shear
     if u.device.type=='cpu':
         from torch_moving_mnist.loops import linear_poses
-        poses = linear_poses(u.numpy(), cached_tensor(ranges, u.dtype, u.device).numpy(), times.numpy(), num_frames)
-        return {name: torch.from_numpy(o) for name,o in zip(('angle','translate','scale','shear'), poses)}
-    start,end = interpolate_ranges(u, ranges).unbind(2)
-    t = (times/max(num_frames-1, 1)*(num_frames>1))[:,None]
-    angle,x,y,scale,shear = (start[:,:,None]*(1-t) + end[:,:,None]*t).unbind(-1)
+        bkt = *u.shape[:2],len(times)
+        pose = np.empty(bkt),np.empty((*bkt,2)),np.empty(bkt),np.empty((*bkt,2))
+        linear_poses(u.numpy(), cached_tensor(ranges, u.dtype, u.device).numpy(), _progress(times.numpy(), num_frames), *pose)
+        return {k: torch.from_numpy(o) for k,o in zip(('angle','translate','scale','shear'), pose)}
+    start,end,t = *interpolate_ranges(u, ranges).unbind(2),_progress(times, num_frames)
+    angle,x,y,scale,shear = (start[:,:,None]*(1-t[:,None]) + end[:,:,None]*t[:,None]).unbind(-1)
     shear = torch.stack([shear, torch.zeros_like(shear)], -1)
     return dict(angle=angle, translate=torch.stack([x,y], -1), scale=scale.clamp(min=0), shear=shear)
 

@@ -62,9 +62,9 @@ class Philox:
         self.block += -(-n//4)
         if self.index.device.type=='cpu':
             from torch_moving_mnist.loops import philox_words
-            out = np.empty((len(self.index), n), np.int64 if unit is None else np.float64)
-            philox_words(self.key, self.stream.numpy(), start, self.index.numpy(), out, unit)
-            return torch.from_numpy(out).view(-1, *shape)
+            out = np.empty((len(self.index),n), np.int64)
+            philox_words(self.key, self.stream.numpy(), start, self.index.numpy(), out)
+            return torch.from_numpy(out if unit is None else out*unit).view(-1, *shape)
         if self.index.device.type=='cuda' and has_triton():
             from torch_moving_mnist.rng_cuda import philox_words
             out = philox_words(self.key, self.stream, start, self.index, n)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, shorten
-from .parallel import allocate, parallel_for
+from .parallel import allocate, parallel_for, workspace
 from .reference import (
     COMPOSITES, INTERPOLATIONS, Backdrop, boxes_reference, expand_gain, fraction, overlap_fraction, render_reference, trace_reference)
 from ..utils import has_triton
@@ -63,21 +63,38 @@ def check_stats(
     return tuple([float(o) for o in v] for v in stats)
 
 # %% ../../nbs/engine/00_engine.ipynb #9dc33a42
-def _as_arrays(backdrop): return tuple(o.contiguous().numpy() for o in (backdrop.pictures, backdrop.choice, backdrop.offset.double()))
+_NO_BACKDROP = np.empty((0,1,1,1), np.uint8),np.empty(0, np.int64),np.empty((0,1,2))
+_NO_BOXES = np.empty((0,1,1,4), np.float32)
+_NO_STATS = np.zeros(3, np.float32),np.ones(3, np.float32) # For bytes: not used
+
+def _as_arrays(backdrop):
+    "The tensors of a backdrop, or of none, as arrays"
+    if backdrop is None: return _NO_BACKDROP
+    return tuple(o.contiguous().numpy() for o in (backdrop.pictures, backdrop.choice, backdrop.offset.double()))
 
 def _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes):
     "Bytes, or normalised floats with `stats`; arguments as for `render`, checked"
     from torch_moving_mnist.engine import paint
-    B,T,C = matrix.shape[0], matrix.shape[2], gain.shape[-1]
+    (B,K,T),C = matrix.shape[:3],gain.shape[-1]
     frames = allocate((B,T,C,*size), np.uint8 if stats is None else np.float32)
-    mean,std = (None,None) if stats is None else (np.array(o, np.float32).repeat(C//len(o)) for o in stats)
+    mean,std = _NO_STATS if stats is None else (np.array(o, np.float32).repeat(C//len(o)) for o in stats)
     arrays = [o.contiguous().numpy() for o in (images, index, matrix.double(), gain.double())]
-    if backdrop is not None: backdrop = _as_arrays(backdrop)
-    boxes = None if boxes is None else boxes.numpy()
-    mode,n = paint.MODES[composite],paint.workspace_size(*index.shape[1:], *images.shape[1:], C, *size)
+    settings = paint.MODES[composite],interpolation=='nearest',stats is not None
+    out = frames.numpy().reshape(-1)
+    results = out.view(np.uint8),(mean if stats is None else out),_NO_BOXES if boxes is None else boxes.numpy()
+    done = np.zeros((B,T), np.uint8)
+    if stats is None and backdrop is None and (arrays[2][...,0,0]==1).any():
+        shape = np.array(frames.shape)
+        def copy(next_index):
+            ints = np.empty(images.shape[3] + 4*K, np.int32)
+            paint.copy_frames(*arrays, settings[0], out, shape, results[2], done, ints, next_index)
+        parallel_for(B, copy)
+        if done.all(): return frames
+    layout,n = paint.workspace_layout(K, *images.shape[1:], C, *size)
+    arrays += _as_arrays(backdrop)
     def work(next_index):
-        memory = allocate((n,), np.float32).numpy()
-        paint.paint(*arrays, backdrop, mode, interpolation=='nearest', mean, std, frames.numpy(), boxes, memory, next_index)
+        floats,words,_,octets = workspace(n)
+        paint.paint(*arrays, *settings, mean, std, *size, *results, done, floats, words, octets, layout, next_index)
     parallel_for(B, work)
     return frames
 
@@ -85,8 +102,6 @@ def _normalize(frames, mean, std):
     "Bytes to normalised floats, as torchvision does it"
     mean,std = (frames.new_tensor(o, dtype=torch.float32)[:,None,None] for o in (mean, std))
     return (frames/255 - mean)/std
-
-def _has_reciprocals(stats): return all(abs(o)<2**99 for o in stats[0]) and all(2**-99<o<2**99 for o in stats[1])
 
 # %% ../../nbs/engine/00_engine.ipynb #092ea0a4
 def render(
@@ -109,10 +124,7 @@ def render(
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
     gain = expand_gain(gain, images, backdrop)
     if stats is not None: stats = check_stats(stats, gain.shape[-1])
-    if images.device.type=='cpu':
-        direct = stats is None or _has_reciprocals(stats) # The compiled loops multiply by reciprocals
-        frames = _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats if direct else None, backdrop, boxes)
-        return frames if direct else _normalize(frames, *stats)
+    if images.device.type=='cpu': return _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes)
     if boxes is not None: boxes.copy_(boxes_reference(images, index, matrix, size, gain, composite, interpolation))
     if images.device.type=='cuda' and has_triton():
         from torch_moving_mnist.engine.cuda import paint
@@ -150,10 +162,13 @@ def _trace_cpu(images, index, matrix, size, names, gain, labels, composite, inte
     def shape_of(name): return B*(name in wanted), *(sides[o] if o in sides else int(o) for o in _RESULTS[name][0])
     out = {k: allocate(shape_of(k), dtype) for k,(_,dtype) in _RESULTS.items()}
     arrays = [o.contiguous().numpy() for o in (images, index, matrix.double(), gain.double())]
-    if backdrop is not None: backdrop = _as_arrays(backdrop)
+    arrays += _as_arrays(backdrop)
     labels = (index if labels is None else labels).contiguous().numpy()
     settings,results = (paint.MODES[composite], interpolation=='nearest'),[o.numpy() for o in out.values()]
-    parallel_for(B, lambda next_index: tracer.trace(*arrays, backdrop, *settings, labels, *results, tuple(size), next_index))
+    layout,n = tracer.trace_layout(K, *images.shape[1:], T, C, *size)
+    def work(next_index):
+        tracer.trace(*arrays, *settings, labels, *results, *size, *workspace(n), layout, np.empty(6*(K+1)), next_index)
+    parallel_for(B, work)
     if 'visibility' in names: out['visibility'] = fraction(*out['visibility'].unbind(-1))
     if 'overlap' in names: out['overlap'] = overlap_fraction(out['overlap'])
     return {k: out[k].view(torch.bool) if out[k].dtype==torch.uint8 else out[k] for k in names}
