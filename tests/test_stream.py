@@ -1,8 +1,11 @@
 "Batches prefetched in the background equal those of `get_batch`, and no thread outlives its loop"
-import os, subprocess, sys, threading, time
+import itertools, os, subprocess, sys, threading, time, warnings
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
+from torch_moving_mnist.data import MovingMNIST
 
 
 def threads(): return [t for t in threading.enumerate() if t.name.startswith('torch_moving_mnist')]
@@ -115,3 +118,170 @@ FORK = """if True:
 def test_forked_processes_draw_different_sequences():
     "An unseeded dataset in a pool of processes, none of which is a loader worker"
     subprocess.run([sys.executable, '-c', FORK], check=True, timeout=120)
+
+
+@pytest.mark.parametrize('k,prefetch', [(0,2), (3,0), (3,2), (7,5)])
+def test_batches_resume_after_what_was_handed_out(fonts, k, prefetch):
+    whole = list(fonts(num_frames=2, seed=0).batches(7, bs=3))
+    first = fonts(num_frames=2, seed=0).batches(7, bs=3, prefetch=prefetch)
+    for _ in range(k): next(first)
+    state = first.state_dict()
+    second = fonts(num_frames=2, seed=0).batches(7, bs=3, prefetch=prefetch)
+    if k: next(second) # What it has already prepared is discarded
+    second.load_state_dict(state)
+    rest = list(second)
+    assert len(rest)==7-k and all(map(torch.equal, rest, whole[k:]))
+    first.load_state_dict(state)
+    assert all(map(torch.equal, list(first), whole[k:]))
+
+
+@pytest.mark.parametrize('state', [None, {}, dict(batches=1), dict(batches=1, sequences=-1), dict(batches='1', sequences=2)])
+def test_other_states_are_refused(ds, state):
+    with pytest.raises((ValueError, TypeError), match='state'): ds.batches().load_state_dict(state)
+
+
+@pytest.mark.parametrize('owner', ['globals()', 'sys'])
+def test_a_half_used_iterator_in_a_module_does_not_disturb_the_exit(owner):
+    code = "import sys\nfrom torch_moving_mnist.data import MovingMNIST\nds = MovingMNIST(digits='fonts', seed=0, normalize=(.1,.3))\nx = ds.batches(bs=64, prefetch=4)\nnext(x)\nx.me = x\n"
+    code += "sys.kept = x\n" if owner=='sys' else ''
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert (r.returncode,r.stderr)==(0,'')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this system')
+def test_a_forked_child_cannot_go_on_with_its_parents_iterator(ds):
+    batches = ds.batches(bs=2)
+    next(batches)
+    child = os.fork()
+    if not child:
+        try: next(batches)
+        except RuntimeError as e: os._exit('has forked' not in str(e))
+        os._exit(1)
+    assert os.waitpid(child, 0)[1]==0
+    next(batches)
+
+
+def sequences(batches): return [x.numpy().tobytes() for batch in batches for x in batch]
+
+
+@pytest.fixture(scope='module')
+def expected():
+    "The first sequences, in order"
+    ds = MovingMNIST(digits='fonts', num_digits=1, num_frames=2, normalize=(.1,.3), seed=5, length=200)
+    return [x.numpy().tobytes() for x in ds.get_batch(indices=range(200))]
+
+
+def tiny(**kw): return MovingMNIST(**{**dict(digits='fonts', num_digits=1, num_frames=2, normalize=(.1,.3), seed=5), **kw})
+
+
+@pytest.mark.parametrize('workers,method,persistent', [(0,None,False), (1,'fork',False), (2,'fork',False), (3,'fork',True), (2,'spawn',True), (3,'spawn',False)])
+def test_a_stream_goes_on_from_epoch_to_epoch(expected, workers, method, persistent):
+    loader = DataLoader(tiny().stream(bs=3, n=7), batch_size=None, num_workers=workers, multiprocessing_context=method, persistent_workers=persistent)
+    assert len(loader)==7
+    for epoch in range(3): assert sequences(loader)==expected[21*epoch:21*epoch+21]
+
+
+@pytest.mark.parametrize('workers,persistent', [(0,False), (2,False), (2,True)])
+def test_leaving_a_stream_early_repeats_nothing(expected, workers, persistent):
+    loader = DataLoader(tiny().stream(bs=2, n=5), batch_size=None, num_workers=workers, persistent_workers=persistent)
+    for epoch in range(3):
+        for i,batch in enumerate(loader):
+            assert sequences([batch])==expected[10*epoch+2*i:10*epoch+2*i+2]
+            if i==1: break
+    seen = set()
+    loader = DataLoader(tiny().stream(bs=2), batch_size=None, num_workers=workers, persistent_workers=persistent)
+    for epoch in range(3):
+        new = sequences(itertools.islice(loader, 5))
+        assert len(set(new))==10 and not seen & set(new)
+        seen |= set(new)
+
+
+def test_workers_may_change_from_epoch_to_epoch(expected):
+    stream = tiny().stream(bs=3, n=4)
+    for epoch,workers in enumerate([0,2,0,3,1]): assert sequences(DataLoader(stream, batch_size=None, num_workers=workers))==expected[12*epoch:12*epoch+12]
+
+
+def test_unseeded_streams_draw_new_sequences():
+    loader = DataLoader(tiny(seed=None).stream(bs=4, n=3), batch_size=None, num_workers=2)
+    found = sequences(loader) + sequences(loader)
+    assert len(set(found))==24
+
+
+@pytest.mark.parametrize('workers', [0,2])
+def test_torchdata_resumes_a_stream_in_mid_epoch(workers):
+    torchdata = pytest.importorskip('torchdata.stateful_dataloader')
+    def make(): return torchdata.StatefulDataLoader(tiny().stream(bs=2, n=6), batch_size=None, num_workers=workers)
+    loader = make()
+    whole = [sequences(loader), sequences(loader), sequences(loader)]
+    loader = make()
+    list(loader)
+    second = iter(loader)
+    for _ in range(3): next(second)
+    state = loader.state_dict()
+    resumed = make()
+    resumed.load_state_dict(state)
+    assert [sequences(resumed), sequences(resumed)]==[whole[1][6:], whole[2]]
+
+
+RANKS = """
+import itertools, os, sys, torch
+from torch.utils.data import DataLoader
+from torch_moving_mnist.data import MovingMNIST
+torch.distributed.init_process_group('gloo', init_method='file://' + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+ds = MovingMNIST(digits='fonts', num_digits=1, num_frames=2, normalize=(.1,.3), seed=5)
+loader = DataLoader(ds.stream(bs=2, n=6), batch_size=None, num_workers=int(sys.argv[3]))
+torch.save([list(loader), list(loader)], sys.argv[1] + sys.argv[2])
+try: len(ds.stream(n=3))
+except ValueError as e: print(e)
+"""
+
+
+@pytest.mark.parametrize('workers', [0,2])
+def test_ranks_share_a_stream(expected, tmp_path, workers):
+    args = [sys.executable, '-c', RANKS, str(tmp_path/'store')]
+    processes = [subprocess.Popen([*args, str(rank), str(workers)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+    out = [p.communicate(timeout=240)[0] for p in processes]
+    assert all('n=3 with 2 ranks' in o for o in out)
+    for epoch in range(2):
+        ranks = [torch.load(f'{tmp_path}/store{rank}')[epoch] for rank in range(2)]
+        merged = [batch for pair in zip(*ranks) for batch in pair]
+        assert sequences(merged)==expected[12*epoch:12*epoch+12]
+
+
+class GetBatch(torch.utils.data.IterableDataset):
+    def __init__(self, ds): self.ds = ds
+    def __iter__(self):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            for _ in range(2): self.ds.get_batch(1)
+            next(self.ds.batches(bs=1))
+        yield [str(o.message) for o in caught]
+
+
+@pytest.mark.parametrize('seed', [5,None])
+def test_get_batch_in_a_worker_warns_once_and_names_the_stream(seed):
+    found, = DataLoader(GetBatch(tiny(seed=seed)), batch_size=None, num_workers=1)
+    assert ['ds.stream' in o for o in found]==([True] if seed else [])
+
+
+@pytest.mark.parametrize('wrong', [dict(bs=0), dict(n=0), dict(n=1.5)])
+def test_stream_checks_its_arguments(ds, wrong):
+    with pytest.raises((ValueError, TypeError), match=next(iter(wrong))): ds.stream(**wrong)
+
+
+def test_a_compiled_step_may_call_the_dataset():
+    torch._dynamo.reset()
+    ds,reference = tiny(targets=['boxes']),tiny(targets=['boxes'])
+    batches,net = ds.batches(bs=2),torch.nn.Conv2d(1, 2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        @torch.compile(backend='eager')
+        def step():
+            x,y = ds.get_batch(3),ds[0][0]
+            z,w = ds.render(ds.draw(indices=[1])),next(batches)
+            return net(x[0].flatten(0, 1)).mean(), y.float().mean() + 0*z.sum() + 0*w[0].sum()
+        found = step()
+    x = reference.get_batch(3)[0]
+    assert torch.equal(found[0], net(x.flatten(0, 1)).mean()) and found[1]==reference[0][0].float().mean()
+    found[0].backward()
+    torch._dynamo.reset()

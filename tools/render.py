@@ -52,7 +52,8 @@ def signature(f, name):
     return f"{name}({', '.join(map(str, params))})"
 
 
-CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
+CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.stream': MovingMNIST.stream,
+         'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
          'ds.truth': MovingMNIST.truth, 'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
          'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
          'show_images': show_images, 'animate': animate, 'save_gif': save_gif} # The last three are in `utils`

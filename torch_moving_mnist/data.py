@@ -8,9 +8,7 @@ __all__ = ['canvas_stats', 'mean_and_std', 'measure_stats', 'stats_of', 'transfo
 
 # %% ../nbs/40_data.ipynb #0d1cc2dc
 import inspect, os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import count
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +30,9 @@ from .motion import affine_params, check_motion
 from .presets import PRESETS
 from .recipe import check_keys, check_reproduced, digest, recipe_of, settings_of, warn_of_version
 from .scene import Scene, check_scene, select_frames
-from .stream import Cursor, fresh_key, in_background
+from .stream import Batches, Cursor, Stream, fresh_key
 from .truth import as_sample, check_targets, engine_args, ground_truth
+from .utils import outside_graphs
 
 # %% ../nbs/40_data.ipynb #eb268901
 def canvas_stats(
@@ -385,6 +384,7 @@ class MovingMNIST(Dataset):
     def __repr__(self) -> str: return describe_dataset(self)
 
     # Drawing
+    @outside_graphs
     def draw(self, bs: int = 32, indices: Any = None, times: Any = None) -> Scene:
         """Draw the poses of some sequences.
 
@@ -440,6 +440,7 @@ class MovingMNIST(Dataset):
         return draw_chunks(draw, index, poses, self.where, times).to(self.device)
 
     # Rendering and ground truth
+    @outside_graphs
     def render(self, scene: Scene, stats: Any = None) -> Tensor:
         """Render the frames of a Scene.
 
@@ -458,6 +459,7 @@ class MovingMNIST(Dataset):
         """
         return self._render(self._check_scene(scene), stats)
 
+    @outside_graphs
     def truth(self, scene: Scene, targets: str | Sequence[str] | None = None) -> dict[str, Any]:
         """Ground truth of a Scene.
 
@@ -493,6 +495,7 @@ class MovingMNIST(Dataset):
         return self._render(scene, stats, boxes), target
 
     # Samples
+    @outside_graphs
     def __getitem__(self, i: Any) -> Any:
         """One sequence, or several as a batch.
 
@@ -528,6 +531,7 @@ class MovingMNIST(Dataset):
         scene = self.draw(indices=indices)
         return self._render_with_truth(scene) if self.targets else self.render(scene)
 
+    @outside_graphs
     def __getitems__(self, indices: Any) -> list[Any]:
         """Several sequences, rendered as one batch. `DataLoader` calls this method.
 
@@ -552,6 +556,7 @@ class MovingMNIST(Dataset):
         return [finish_sample(o, as_sample(target, i, self.canvas_size), self.concat, self.transform) for i,o in enumerate(frames)]
 
     # Batches
+    @outside_graphs
     def get_batch(self, bs: int = 32, indices: Any = None) -> Any:
         """A batch that is ready for a model.
 
@@ -577,7 +582,7 @@ class MovingMNIST(Dataset):
         if stats is None and self.batch_tfms is not None: frames = self.batch_tfms(frames)
         return (frames, target) if self.targets else frames
 
-    def batches(self, n: int | None = None, bs: int = 32, prefetch: int = 2) -> Iterator[Any]:
+    def batches(self, n: int | None = None, bs: int = 32, prefetch: int = 2) -> Batches:
         """Iterate over batches that are prepared in the background.
 
         If you break out of the loop, batches already prepared are discarded, and their sequences are skipped.
@@ -593,19 +598,49 @@ class MovingMNIST(Dataset):
 
         Returns
         -------
-        iterator
-            Batches as `get_batch(bs)` returns them; in pinned memory if they are made on the CPU and there is a
-            CUDA device.
+        Batches
+            An iterator of what `get_batch(bs)` returns; in pinned memory if it is made on the CPU and there is a
+            CUDA device. `state_dict` and `load_state_dict` save and restore its position: only batches that were
+            handed out count.
         """
         check_count('bs', bs, 1, 2**24)
-        steps = count() if n is None else range(check_count('n', n, 0))
+        if n is not None: check_count('n', n, 0)
         own = type(self).get_batch is not MovingMNIST.get_batch # A subclass' method takes its sequences itself, in the background
-        make = partial(self._pinned_batch, self.get_batch if own else self._batch)
-        return in_background(make, ((bs,) if own else self._numbers(bs) for _ in steps), check_count('prefetch', prefetch, 0, 1024))
+        def take(): return (self.get_batch, (bs,), None) if own else (self._batch, self._numbers(bs), self._cursor.position)
+        return Batches(self._pinned_batch, take, self._cursor, n, check_count('prefetch', prefetch, 0, 1024))
 
-    def _pinned_batch(self, make, *args):
+    def _pinned_batch(self, make, args, position):
+        "A batch, and the cursor's position after it"
         batch = make(*args)
-        return pin_memory(batch) if self.device.type=='cpu' and torch.cuda.is_available() else batch
+        if self.device.type=='cpu' and torch.cuda.is_available(): batch = pin_memory(batch)
+        return batch, self._cursor.position if position is None else position
+
+    def stream(self, bs: int = 32, n: int | None = None) -> Stream:
+        """Batches for a `DataLoader`, made in its workers: `DataLoader(ds.stream(128, 1000), batch_size=None, num_workers=4)`.
+
+        A stream has its own position, which begins at sequence 0 and goes on from epoch to epoch, whatever the number of
+        workers, also if they do not persist. Batches come in the same order for any number of workers. If you break out of
+        the loop, the rest of the epoch is skipped. torchdata's `StatefulDataLoader` resumes a stream in the middle of an epoch.
+
+        Parameters
+        ----------
+        bs : int, default 32
+            Sequences in each batch.
+        n : int, default None
+            Number of batches in an epoch, of all ranks together; a multiple of the number of ranks. None: it never ends.
+
+        Returns
+        -------
+        Stream
+            An `IterableDataset` of what `get_batch(bs)` returns.
+        """
+        bs = check_count('bs', bs, 1, 2**24)
+        return Stream(self._stream_batch, bs, n if n is None else check_count('n', n, 1, 2**31))
+
+    def _stream_batch(self, index):
+        if type(self).get_batch is not MovingMNIST.get_batch: return self.get_batch(indices=index)
+        index = self._to_device(index)
+        return self._batch(*(fresh_key(index) if self.seed is None else (self.seed, index)))
 
     def denormalize(self, x: Tensor, clamp: bool = False) -> Tensor:
         """Undo `batch_tfms`.

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'show_images', 'GIF', 'tile', 'animate',
-           'atomic_path', 'save_gif', 'has_triton', 'set_seed', 'to_device']
+           'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed', 'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, importlib.util, io, math, os, random, secrets
-from collections.abc import Iterable, Sequence
+import base64, contextlib, copy, functools, importlib.util, io, math, os, random, secrets, sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import numpy as np
@@ -297,6 +297,22 @@ def save_gif(
 def has_triton()->bool:
     "Whether Triton is installed"
     return importlib.util.find_spec('triton') is not None
+
+# %% ../nbs/01_utils.ipynb #a9ce5d40
+_F = TypeVar('_F', bound=Callable[..., Any])
+_disabled = {} # Function → the same function without tracing
+
+def outside_graphs(
+    f:_F, # A function or method
+)->_F:    # The same, for callers that are compiled
+    "Keep a function out of the graphs of `torch.compile`"
+    @functools.wraps(f)
+    def call(*args, **kwargs):
+        if 'torch._dynamo' not in sys.modules: return f(*args, **kwargs)
+        if f not in _disabled: _disabled[f] = torch.compiler.disable(f)
+        return _disabled[f](*args, **kwargs)
+    call._torchdynamo_disable = True # What `torch.compiler.disable` sets
+    return cast(_F, call)
 
 # %% ../nbs/01_utils.ipynb #736e25f3
 def set_seed(
