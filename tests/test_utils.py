@@ -174,3 +174,16 @@ def test_save_gif_refuses_other_suffixes(tmp_path, name):
 def test_rounding_errors_are_clipped_and_not_stretched():
     from torch_moving_mnist.utils import to_unit
     assert to_unit([np.array([[-1e-6,.5,1+1e-6]])])[0].tolist()==[[0,.5,1]]
+
+
+@pytest.mark.parametrize('channels', [1,3])
+def test_every_frame_of_a_gif_is_kept(tmp_path, channels):
+    g = torch.Generator().manual_seed(0)
+    a,b = (torch.randint(0, 2, (channels,6,5), generator=g)*1. for _ in range(2))
+    video = torch.stack([a,a,b,b,b,a,torch.zeros_like(a),torch.zeros_like(a)])
+    save_gif(video, tmp_path/'a.gif', zoom=1)
+    with Image.open(tmp_path/'a.gif') as im:
+        assert im.n_frames==8 and im.info['duration']==100
+        shown = np.stack([np.asarray((im.seek(i), im.convert('RGB'))[1]) for i in range(8)])
+    expected = (video.numpy()*255).astype(np.uint8).transpose(0,2,3,1)
+    assert (shown==(expected if channels==3 else expected.repeat(3, -1))).all()
