@@ -11,7 +11,7 @@ from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
 from torch_moving_mnist import recipe as recipe_module
 from torch_moving_mnist.recipe import digest
-from torch_moving_mnist.scene import Scene
+from torch_moving_mnist.scene import Scene, concatenate
 
 
 def equal(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in ('digit','angle','translate','scale','shear','gain','stretch','bounces')) and (a.digit_size, a.canvas_size)==(b.digit_size, b.canvas_size)
@@ -253,3 +253,17 @@ def test_subclasses_of_scene_are_stored_and_loaded(fonts, tmp_path):
     Noted(**vars(scene), note='x').save(tmp_path/'a.npz')
     again = Noted.load(tmp_path/'a.npz')
     assert type(again) is Noted and torch.equal(again.translate, scene.translate)
+
+
+def test_scenes_name_their_digits_and_refuse_others(fonts, tmp_path):
+    train,test = fonts(),fonts(split='test')
+    scene = train.draw(3)
+    scene.save(tmp_path/'a.npz')
+    stored = Scene.load(tmp_path/'a.npz')
+    assert stored.digits==scene.digits==train.digits.checksum!=test.digits.checksum
+    assert torch.equal(train.render(stored), train.render(scene)) and stored[1:].to('cpu').digits==scene.digits
+    for use in test.render,test.truth:
+        with pytest.raises(ValueError, match=f'digits with checksum .{scene.digits}.*expected {test.digits.checksum}.*test images'): use(stored)
+    unnamed = dataclasses.replace(stored, digits=None, digit=stored.digit.clamp(max=99))
+    assert test.render(unnamed).shape==train.render(unnamed).shape # Not checked
+    with pytest.raises(ValueError, match='different digits'): concatenate([scene, test.draw(2)])

@@ -9,6 +9,7 @@ __all__ = ['canvas_stats', 'mean_and_std', 'measure_stats', 'stats_of', 'transfo
 # %% ../nbs/40_data.ipynb #0d1cc2dc
 import inspect, os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -410,7 +411,7 @@ class MovingMNIST(Dataset):
             Where an index lies outside of the dataset.
         """
         if times is not None: times = check_times(times, self._draw_device)
-        return self._draw(*self._numbers(bs, indices), times=times)
+        return replace(self._draw(*self._numbers(bs, indices), times=times), digits=self.digits.checksum)
 
     @property
     def _draw_device(self): return torch.device('cpu') if self.device.type=='mps' else self.device # Scenes are float64, which mps lacks
@@ -481,7 +482,7 @@ class MovingMNIST(Dataset):
         return ground_truth(scene, self.digits, targets, self.composite, self.interpolation, self.pictures, boxes)
 
     def _check_scene(self, scene):
-        check_scene(scene, self.digits.images.shape[-2:], self.pictures is not None)
+        check_scene(scene, self.digits, self.pictures is not None)
         return scene
 
     def _render(self, scene, stats=None, boxes=None):

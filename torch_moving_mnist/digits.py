@@ -33,6 +33,11 @@ class Digits:
         "The labels, then -1 as the label of an empty slot, whose index is -1"
         return torch.cat([self.labels, self.labels.new_full((1,), -1)])
 
+    @functools.cached_property
+    def checksum(self)->str:
+        "Checksum of the images, which Scenes carry"
+        return checksum(self.images)
+
     def to(self, device)->'Digits':
         "The same on another device"
         return dataclasses.replace(self, images=self.images.to(device), labels=None if self.labels is None else self.labels.to(device))

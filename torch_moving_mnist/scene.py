@@ -109,7 +109,8 @@ def read_scene(
     sizes = {k: tuple(map(int, arrays.pop(k))) for k in ('digit_size','canvas_size')}
     unknown = arrays.keys() - {o.name for o in dataclasses.fields(Scene)}
     if unknown: raise ValueError(f"it holds {', '.join(sorted(unknown))}")
-    return {**{k: torch.from_numpy(v) for k,v in arrays.items()}, **sizes}
+    digits = str(arrays.pop('digits')) if 'digits' in arrays else None
+    return {**{k: torch.from_numpy(v) for k,v in arrays.items()}, **sizes, 'digits': digits}
 
 # %% ../nbs/10_scene.ipynb #75e56d11
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -147,6 +148,8 @@ class Scene:
         background.
     bounces : Tensor, (B,K,T) uint8, default 0 everywhere
         Walls hit since the previous frame: the sum of 1 (left), 2 (right), 4 (top) and 8 (bottom).
+    digits : str, default None
+        Checksum of the digit images from which `ds.draw` has drawn. A dataset with other images refuses the Scene. None: not checked.
 
     Raises
     ------
@@ -166,6 +169,7 @@ class Scene:
     background: Tensor | None = None
     drift: Tensor | None = None
     bounces: Tensor = None # type: ignore[assignment]
+    digits: str | None = None
 
     def __post_init__(self) -> None:
         if self.stretch is None: object.__setattr__(self, 'stretch', torch.ones_like(self.gain))
@@ -289,6 +293,7 @@ def concatenate(
 )->Scene:
     "Join Scenes along the batch axis"
     if len(scenes)==1: return scenes[0]
+    if len({o.digits for o in scenes})>1: raise ValueError("scenes were drawn from different digits; expected Scenes of one dataset")
     names = [o.name for o in dataclasses.fields(Scene) if isinstance(getattr(scenes[0], o.name), Tensor)]
     return dataclasses.replace(scenes[0], **{o: _cat([getattr(s, o) for s in scenes]) for o in names})
 
@@ -297,11 +302,15 @@ def _cat(xs): return torch.cat(xs) if xs[0].device.type!='cpu' else torch.from_n
 # %% ../nbs/10_scene.ipynb #e7aec382
 def check_scene(
     scene,               # The argument
-    digit_size:tuple,    # (height, width) of the digit images, pixels
+    digits,              # `Digits` of the dataset
     has_background:bool, # Whether there are background images
 ):
     "Accept only a Scene that can be rendered with these images"
+    digit_size = digits.images.shape[-2:]
     if not isinstance(scene, Scene): raise TypeError(f"scene is a {type(scene).__name__}; expected a Scene, such as `draw` returns")
     if scene.digit_size!=tuple(digit_size): raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {tuple(digit_size)}")
+    if scene.digits not in (None, digits.checksum):
+        raise ValueError(f"scene was drawn from digits with checksum {shorten(scene.digits)}; expected {digits.checksum}, "
+                         f"the checksum of this dataset's: {digits}")
     if scene.background is not None and not has_background:
         raise ValueError("scene has backgrounds, but there are no background images; expected a dataset created with background=…")

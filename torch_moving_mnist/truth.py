@@ -190,7 +190,7 @@ def ground_truth(
 )->dict:                      # Name → tensor, on the device of the digits; 'pose' is a dict, 'caption' a list
     "Ground truth of a batch of sequences"
     targets = check_targets(targets, composite, digits.labels is not None, scene.background is not None)
-    check_scene(scene, digits.images.shape[-2:], pictures is not None or not any(map(needs_pixels, targets)))
+    check_scene(scene, digits, pictures is not None or not any(map(needs_pixels, targets)))
     scene = scene.to(digits.images.device)
     traced = [k for k in targets if needs_pixels(k)]
     found = {}
