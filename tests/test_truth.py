@@ -523,8 +523,9 @@ def by_hand(translate, digit, angle=0., scale=1., hits=(), T=5):
 SENTENCES = [
     (dict(translate=[9,0]), 'goes right'), (dict(translate=[0,9]), 'goes down'), (dict(translate=[-9,0]), 'goes left'), (dict(translate=[0,-9]), 'goes up'), (dict(translate=[9,-9]), 'goes up and right'), (dict(translate=[.5,.5]), 'stays in place'),
     (dict(translate=[9,9], angle=40), 'goes down and right, turning clockwise'), (dict(translate=[9,9], angle=-40), 'goes down and right, turning anticlockwise'), (dict(translate=[-9,9], scale=2), 'goes down and left, growing'),
-    (dict(translate=[0,0], scale=.5, angle=90), 'stays in place, turning clockwise and shrinking'), (dict(translate=[9,1], hits=[(2,1)]), 'goes right, bouncing once off the left wall'),
-    (dict(translate=[9,1], angle=20, hits=[(1,2),(3,8)]), 'goes right, turning clockwise and bouncing twice off the right and bottom walls'), (dict(translate=[9,1], hits=[(1,5),(2,2),(4,1)]), 'goes right, bouncing 4 times off the left, right and top walls'),
+    (dict(translate=[0,0], scale=.5, angle=90), 'stays in place, turning clockwise and shrinking'), (dict(translate=[9,1], hits=[(2,1)]), 'ends up to the right, bouncing once off the left wall'),
+    (dict(translate=[9,1], angle=20, hits=[(1,2),(3,8)]), 'ends up to the right, turning clockwise and bouncing twice off the right and bottom walls'), (dict(translate=[9,1], hits=[(1,5),(2,2),(4,1)]), 'ends up to the right, bouncing 4 times off the left, right and top walls'),
+    (dict(translate=[0,0], hits=[(1,1)]), 'ends up where it began, bouncing once off the left wall'), (dict(translate=[-9,-9], hits=[(1,2)]), 'ends up further up and to the left, bouncing once off the right wall'),
 ]
 
 
@@ -537,7 +538,7 @@ def test_sentences(kw, expected):
 def test_captions_of_custom_labels():
     scene = by_hand([9,0], 0)
     assert caption(scene, dataclasses.replace(FONTS, labels=None))==['A digit goes right.']
-    assert caption(scene, dataclasses.replace(FONTS, name='fashion', labels=torch.full((len(FONTS),), 3)))==['An object of class 3 goes right.']
+    assert caption(scene, dataclasses.replace(FONTS, name='custom', labels=torch.full((len(FONTS),), 3)))==['An object of class 3 goes right.']
     assert caption(dataclasses.replace(scene, digit=torch.tensor([[-1]])), FONTS)==['There are no digits.']
     two = caption(wild(0, 50, 2), FONTS)
     assert any('; a' in o for o in two) and all(o[0].isupper() and o.endswith('.') and o.count('.')==1 for o in two)
@@ -657,3 +658,31 @@ def test_a_detector_trains_on_frames():
     losses = model(list(frames.flatten(0,1).expand(-1,3,-1,-1)), per_frame(target))
     sum(losses.values()).backward()
     assert all(o.isfinite() for o in losses.values()) and any(p.grad is not None and p.grad.abs().sum()>0 for p in model.parameters())
+
+
+def test_captions_name_colours_and_classes():
+    images,labels = FONTS.images[:40],torch.arange(40) % 2
+    class Dataset:
+        classes = ['shirt','apple']
+        def __len__(self): return 40
+        def __getitem__(self, i): return images[i],int(labels[i])
+    for digits in (images,labels,['shirt','apple']),Dataset():
+        ds = MovingMNIST(digits=digits, num_digits=1, color=[(1,0,0)], normalize=False, targets=['caption','labels'], seed=0)
+        found = [ds[i][1] for i in range(12)]
+        for o in found: assert o['caption'].startswith('A red apple ' if o['labels'][0] else 'A red shirt ')
+        assert len({o['caption'][:11] for o in found})==2
+    orange = dataclasses.replace(by_hand([9,0], 0), color=torch.tensor([[[1,.5,0]]]))
+    assert caption(orange, FONTS)[0].startswith('An orange 0 goes right')
+    assert caption(by_hand([9,0], 0), dataclasses.replace(FONTS, names=tuple('abcdefghij')))==['An a goes right.']
+
+
+def test_fashion_mnist_has_nouns(tmp_path, monkeypatch):
+    from torch_moving_mnist import digits as module
+    monkeypatch.setattr(module, '_from_family', lambda name, path, train, download: (torch.randint(256, (10_050,1,28,28), dtype=torch.uint8), torch.full((10_050,), 9)))
+    ds = MovingMNIST(tmp_path, digits='fashion', num_digits=1, normalize=False, targets=['caption'])
+    assert ds[0][1]['caption'].startswith('An ankle boot ')
+
+
+@pytest.mark.parametrize('names', [['shirt'], ['shirt',3], 'ab', ['shirt','']])
+def test_names_must_fit_the_labels(names):
+    with pytest.raises((ValueError, TypeError), match='names|digits'): MovingMNIST(digits=(FONTS.images[:40], torch.arange(40) % 2, names))

@@ -208,10 +208,10 @@ class MovingMNIST(Dataset):
         Statistics of `batch_tfms`. True: estimated for MNIST's white digits on black, whatever the digits are
         (`canvas_stats`). 'measured': measured on rendered sequences. (mean, std): these, numbers in units of
         white or one list per channel. False: `get_batch` converts to float only.
-    digits : str, Tensor, ndarray, (images, labels) or dataset, default 'mnist'
+    digits : str, Tensor, ndarray, (images, labels), (images, labels, names) or dataset, default 'mnist'
         Source of digit images: 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'fonts' (needs no download);
-        a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`; a pair (images, labels); a torchvision-style
-        dataset.
+        a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`; a pair (images, labels), or with a list of names, one for each label,
+        which captions use; a torchvision-style dataset, whose `classes` are used likewise.
     classes : list of int, default None
         Labels of the digits to use. None: all.
     digit_size : int or (int, int), default None

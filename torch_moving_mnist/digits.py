@@ -27,6 +27,7 @@ class Digits:
     name:str           # Name as passed to `load_digits`, such as 'mnist'; 'custom' for your own images
     split:str          # 'train', 'valid' or 'test'
     origin:str         # Folder, fonts or type of object that the images come from, in words
+    names:tuple|None=None # Word for each label, for captions; None: numbers
 
     @functools.cached_property
     def answers(self)->Tensor: # `(N+1,)` int64
@@ -49,10 +50,9 @@ class Digits:
 # %% ../nbs/11_digits.ipynb #1f95c39e
 def ink_boxes(
     images:Tensor, # `(N,C,h,w)` uint8
-    most=5,        # Highest level that still counts as black, 0 to 255
 )->Tensor:         # `(N,4)` int64: first row, last row, first column, last column; the whole image if it has no ink
     "Find the bounding box of the ink in each image"
-    ink = images.amax(1)>most
+    ink = images.amax(1)>0
     ink = ink | ~ink.flatten(1).any(1)[:,None,None]
     ends = [end for lit in (ink.any(2), ink.any(1)) for end in (lit.int().argmax(1), lit.shape[1]-1 - lit.flip(1).int().argmax(1))]
     return torch.stack(ends, 1)
@@ -176,6 +176,7 @@ _PLASTIC = 1.2207440846057596 # Root of x⁴ = x + 1
 
 # %% ../nbs/11_digits.ipynb #c4d2e0fb
 _datasets = torchvision.datasets
+_CLOTHES = 'T-shirt', 'pair of trousers', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot' # Fashion-MNIST
 FAMILY = {'mnist': _datasets.MNIST, 'fashion': _datasets.FashionMNIST, 'kmnist': _datasets.KMNIST,
           'emnist': functools.partial(_datasets.EMNIST, split='balanced'), 'qmnist': _datasets.QMNIST}
 
@@ -246,7 +247,8 @@ def _resize(images, digit_size):
 
 # %% ../nbs/11_digits.ipynb #5b86945a
 def load_digits(
-    digits='mnist',  # 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'fonts', a uint8 tensor or array, (images, labels) or a dataset
+    digits='mnist',  # 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'fonts', a uint8 tensor or array, (images, labels),
+                     # (images, labels, names) or a dataset
     path='.',        # Torchvision's `root`: the folder with the dataset, or the folder to download it to
     split='train',   # 'train', 'valid' or 'test'
     download=True,   # Whether to download the dataset if `path` does not hold it
@@ -277,16 +279,31 @@ def load_digits(
         raise ValueError(f"digits has {n} images, which leaves none for split={shorten(split)}; expected more images that are not copies")
     if classes is not None: images,labels = _of_classes(images, labels, classes)
     if digit_size is not None: images = _resize(images, digit_size)
-    return Digits(images, labels, name, split, origin)
+    names = (_CLOTHES if name=='fashion' else None) if isinstance(digits, str) else _names_of(digits, pair[1])
+    return Digits(images, labels, name, split, origin, names)
 
 def _from_user(digits):
     "Images and labels from a tensor, an array, a pair or a dataset"
     if isinstance(digits, (Tensor, np.ndarray)): return _from_arrays(digits)
-    is_pair = isinstance(digits, (tuple, list)) and len(digits)==2 and getattr(digits[0], 'ndim', 0)>=3 and getattr(digits[1], 'ndim', 0)<3
-    if is_pair: return _from_arrays(*digits)
+    if _are_arrays(digits): return _from_arrays(*digits[:2])
     if hasattr(digits, '__len__') and hasattr(digits, '__getitem__') and not isinstance(digits, (dict, type)): return _from_dataset(digits)
-    raise TypeError(f"digits={shorten(digits)}; expected a name, a tensor, a pair (images, labels) "
+    raise TypeError(f"digits={shorten(digits)}; expected a name, a tensor, a pair (images, labels), (images, labels, names) "
                     "or a dataset with __len__ and __getitem__")
+
+def _are_arrays(digits):
+    "Whether this is (images, labels), or (images, labels, names)"
+    return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and getattr(digits[0], 'ndim', 0)>=3
+            and getattr(digits[1], 'ndim', 0)<3 and (len(digits)==2 or not hasattr(digits[2], 'ndim')))
+
+def _names_of(digits, labels):
+    "Words for the labels, from the third of (images, labels, names), or a dataset's `classes`; None where there are none"
+    given = _are_arrays(digits) and len(digits)==3
+    names = digits[2] if given else getattr(digits, 'classes', None)
+    valid = isinstance(names, (list, tuple)) and all(isinstance(o, str) and o.strip() for o in names)
+    enough = valid and labels is not None and len(names)>labels.max()
+    if given and not enough:
+        raise ValueError(f"digits has names={shorten(names)}; expected a word for each label from 0 to {int(labels.max())}")
+    return tuple(names) if enough else None
 
 # %% ../nbs/11_digits.ipynb #29f1e388
 def load_pictures(

@@ -253,7 +253,7 @@ def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, s
 
 # %% ../nbs/20_motion.ipynb #b23151d8
 def trajgru(rng, num_digits, times, *, canvas_size, digit_size, ink, speed, angle, scale, gain, margin, **_):
-    "Move and turn at constant rates, with oscillating scale and brightness; clamp the crop's centre inside the margin"
+    "Move and turn at constant rates, with oscillating scale and brightness; clamp the pivot inside the margin"
     canvas,image = (cached_tensor((w,h), times.dtype, times.device) for h,w in (canvas_size, digit_size))
     if 2*margin>min(canvas_size):
         raise ValueError(f"margin={margin} with canvas_size={canvas_size}; expected at most {min(canvas_size)/2:g}, half the smaller side")
@@ -262,24 +262,24 @@ def trajgru(rng, num_digits, times, *, canvas_size, digit_size, ink, speed, angl
     u = u[:,1:].unflatten(1, (num_digits,6))
     pace,turn,factor = interpolate_ranges(u[...,3:], [speed, angle, scale]).split(1, -1)
     first,last = ink[...,[2,0]].double(), ink[...,[3,1]].double() # (x, y) of the ink's first and last pixel
-    centre = u[...,:2]*(canvas - 1 - (last-first)) + (1 + last-first)/2
+    pivot = u[...,:2]*(canvas - 1 - (last-first)) + (1 + last-first)/2
     v = pace*unit_vectors(u[...,2])
     low,high = torch.full_like(canvas, margin), canvas-margin
-    path,pushes = [], [torch.zeros_like(centre)]
+    path,pushes = [], [torch.zeros_like(pivot)]
     for _ in range(len(times)):
-        path.append(centre)
-        moved = centre + v
-        centre = moved.clamp(low, high)
-        pushes.append(centre - moved)
-        v = v.where(centre==moved, -v)
+        path.append(pivot)
+        moved = pivot + v
+        pivot = moved.clamp(low, high)
+        pushes.append(pivot - moved)
+        v = v.where(pivot==moved, -v)
     path,push = (torch.stack(o[:len(times)], 2) for o in (path, pushes))
     power = ((times//5 % 2)*2 - 1).where(times>0, 0.).cumsum(0) # Exponent of the scale factor: -1 in frames 1-4, +1 in 5-9, …, summed up
     turned,grown = turn*times, (factor.log()*power).exp()
     c,s = unit_vectors(turned/360).unbind(-1)
-    x,y = ((first+last+1-image)/2)[...,None,:].unbind(-1) # From the image's centre to the crop's
+    x,y = ((first+last+2-image)/2)[...,None,:].unbind(-1) # From the image's centre to the pivot
     offset = torch.stack([c*x - s*y, s*x + c*y], -1)*grown[...,None]
     brightness = (-dim.log()*power).exp().expand_as(grown).contiguous()
-    return dict(translate=path - canvas/2 - offset, bounces=walls_hit(push>0, push<0), angle=turned, scale=grown, gain=brightness)
+    return dict(translate=path - (canvas-1)/2 - offset, bounces=walls_hit(push>0, push<0), angle=turned, scale=grown, gain=brightness)
 
 # %% ../nbs/20_motion.ipynb #8606449c
 def _check_with(spec, params=None):
