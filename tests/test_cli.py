@@ -65,3 +65,8 @@ def test_errors_are_one_line(args, message, tmp_path):
 def test_runs_as_a_module(tmp_path):
     subprocess.run([sys.executable, '-m', 'torch_moving_mnist.cli', '--digits', 'fonts', '--out', str(tmp_path)], check=True, capture_output=True)
     assert (tmp_path/'preview.png').exists() and (tmp_path/'preview.gif').exists()
+
+
+def test_warmup_explains_itself():
+    out = subprocess.run([COMMAND.with_name('mmnist-warmup'), '--help'], capture_output=True, text=True, check=True).stdout
+    assert 'Compile all loops for this processor' in ' '.join(out.split())

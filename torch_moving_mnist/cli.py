@@ -77,7 +77,6 @@ def preview(
     except (ValueError, TypeError, RuntimeError, OSError) as e: raise CliError(f'mmnist-preview: {e}') from e
 
 # %% ../nbs/60_cli.ipynb #05be1b38
-@call_parse
 def warmup():
     "Compile all loops for this processor, and print where the machine code is kept"
     from torch_moving_mnist.jit import cache_folders
@@ -88,3 +87,5 @@ def warmup():
     folders = [o for o in cache_folders() if any(o.glob('*.nbc'))]
     kept = f'kept in {folders[0]}' if folders else f'not kept: none of {shorten(list(map(str, cache_folders())))} can be written to'
     print(f'compiled in {time.perf_counter() - start:.0f} seconds; {kept}')
+
+if __name__!='__main__': warmup = call_parse(warmup) # `python -m torch_moving_mnist.cli` runs the preview alone
