@@ -86,6 +86,18 @@ def test_code_for_other_sources_and_processors_is_not_used(numbers, tmp_path):
     assert 'compiles' in run(NUMBERS, folder, NUMBA_CPU_NAME='generic', NUMBA_CPU_FEATURES='')[1]
 
 
+def test_an_edit_during_a_process_is_not_mixed_up(numbers, tmp_path):
+    "A process that has imported the old text keeps nothing under the new one's name"
+    shutil.copytree(PACKAGE, tmp_path/'torch_moving_mnist', ignore=shutil.ignore_patterns('__pycache__'))
+    file = tmp_path/'torch_moving_mnist/loops.py'
+    edit = f"""
+        from torch_moving_mnist import loops
+        with open({str(file)!r}, 'a') as f: f.write('# An edit')
+        """
+    assert run(textwrap.dedent(edit) + textwrap.dedent(NUMBERS), tmp_path/'cache', cwd=tmp_path, PYTHONPATH=str(tmp_path))[0]==numbers[1]
+    assert not files(tmp_path)
+
+
 @pytest.fixture(scope='module')
 def three(tmp_path_factory):
     "Three processes that start together with an empty cache"

@@ -9,7 +9,6 @@ __all__ = ['MESSAGE', 'cache_folders', 'read_checked', 'write_checked', 'compile
 # %% ../nbs/02_jit.ipynb #63a56910
 import gc, operator, os, pickle, sys
 from contextlib import suppress
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,12 +31,13 @@ from . import __version__
 # %% ../nbs/02_jit.ipynb #4cfec898
 _PACKAGE = Path(torch_moving_mnist.__file__).parent
 
-@cache
 def _stamp():
     "A hash of all that machine code depends on, except types and processor"
     sources = [_PACKAGE/'jit.py', _PACKAGE/'loops.py', *sorted((_PACKAGE/'engine').glob('*.py'))]
     text = [o.read_bytes() for o in sources if o.exists()] # There are no files if the package is inside an archive
     return sha256(b''.join(text) + repr((__version__, numba.__version__, sys.version)).encode()).hexdigest()
+
+_STAMP = _stamp() # When this module is imported
 
 def cache_folders(
 )->list: # Paths, the first choice first
@@ -118,11 +118,12 @@ class _Cache(NullCache):
     def __init__(self, f): self._name = f'{f.__module__}.{f.__qualname__}-{__version__}'.removeprefix('torch_moving_mnist.')
 
     def _file(self, types, target):
-        key = repr((_stamp(), types, target.codegen().magic_tuple())) # Instruction set and features of the processor
+        key = repr((_STAMP, types, target.codegen().magic_tuple())) # Instruction set and features of the processor
         return f'{self._name}-{sha256(key.encode()).hexdigest()[:20]}.nbc'
 
     def _read(self, types, target):
         target.refresh()
+        if _stamp()!=_STAMP: return # A module was edited after the import: what was imported is uncertain
         for folder in cache_folders():
             data = read_checked(folder/self._file(types, target))
             if data: return CompileResult._rebuild(target, *pickle.loads(data))
@@ -134,6 +135,7 @@ class _Cache(NullCache):
         return found
 
     def save_overload(self, sig, data):
+        if _stamp()!=_STAMP: return
         code = dumps(data._reduce())
         any(write_checked(folder/self._file(sig, data.target_context), code) for folder in cache_folders())
 
