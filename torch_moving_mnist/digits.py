@@ -41,7 +41,9 @@ class Digits:
 
     def to(self, device)->'Digits':
         "The same on another device"
-        return dataclasses.replace(self, images=self.images.to(device), labels=None if self.labels is None else self.labels.to(device))
+        moved = dataclasses.replace(self, images=self.images.to(device), labels=None if self.labels is None else self.labels.to(device))
+        if torch.device(device).type!='cpu': vars(moved)['checksum'] = self.checksum # Here the images need not be copied back
+        return moved
 
     def __len__(self): return len(self.images)
     def __repr__(self):

@@ -309,7 +309,7 @@ def check_scene(
     digit_size = digits.images.shape[-2:]
     if not isinstance(scene, Scene): raise TypeError(f"scene is a {type(scene).__name__}; expected a Scene, such as `draw` returns")
     if scene.digit_size!=tuple(digit_size): raise ValueError(f"scene has digits of {scene.digit_size} pixels; expected {tuple(digit_size)}")
-    if scene.digits not in (None, digits.checksum):
+    if scene.digits is not None and scene.digits!=digits.checksum:
         raise ValueError(f"scene was drawn from digits with checksum {shorten(scene.digits)}; expected {digits.checksum}, "
                          f"the checksum of this dataset's: {digits}")
     if scene.background is not None and not has_background:
