@@ -138,6 +138,7 @@ def test_batches_resume_after_what_was_handed_out(fonts, k, prefetch):
 @pytest.mark.parametrize('state', [None, {}, dict(batches=1), dict(batches=1, sequences=-1), dict(batches='1', sequences=2)])
 def test_other_states_are_refused(ds, state):
     with pytest.raises((ValueError, TypeError), match='state'): ds.batches().load_state_dict(state)
+    with pytest.raises((ValueError, TypeError), match='state'): iter(ds.stream(bs=2)).load_state_dict(state)
 
 
 @pytest.mark.parametrize('owner', ['globals()', 'sys'])

@@ -166,7 +166,7 @@ def compiled(
     return f if numba.config.DISABLE_JIT else _Dispatcher(f, nogil=True, error_model='numpy', **options)
 
 def inlined(f):
-    "As `compiled`, and numba copies the function's statements into each caller: a tenth of a second less to compile than a call"
+    "As `compiled`, and numba copies the function's statements into each caller, which compiles faster than a call if it is short"
     return compiled(f, inline='always')
 
 # %% ../nbs/02_jit.ipynb #0af81062

@@ -8,9 +8,10 @@ __all__ = ['f32', 'i32', 'InkBox', 'BORDER', 'Inverse', 'Spans', 'Rows', 'Vector
            'pack_quads', 'pack_digit', 'find_spans', 'list_vectors', 'make_anchor', 'locate_texels', 'texel_byte',
            'bilinear', 'sample_texels', 'opacity', 'composite_vectors', 'grow_bounds', 'divide_255', 'normalize',
            'normalize_scalar', 'to_level', 'resolve_vector', 'resolve_pixel', 'resolve_row', 'invert', 'is_shift',
-           'shifted_spans', 'copy_texels', 'draw_digit', 'draw_background', 'grow_dirty', 'fill_black', 'resolve_frame',
-           'lay_out', 'workspace_layout', 'make_workspace', 'box_of', 'find_ink_boxes', 'pack_digits', 'paint',
-           'visible_part', 'copy_image', 'store_bounds', 'all_whole_pixel', 'copy_frames']
+           'shifted_spans', 'copy_texels', 'draw_digit', 'drift_at', 'draw_background', 'grow_dirty', 'fill_black',
+           'resolve_frame', 'lay_out', 'workspace_layout', 'make_vector_list', 'make_workspace', 'box_of',
+           'find_ink_boxes', 'pack_digits', 'paint', 'visible_part', 'copy_image', 'store_bounds', 'all_whole_pixel',
+           'copy_frames']
 
 # %% ../../nbs/engine/03_paint.ipynb #b597bd22
 from collections import namedtuple
@@ -444,6 +445,13 @@ def draw_digit(
     return rows
 
 # %% ../../nbs/engine/03_paint.ipynb #b1d2bd48
+@inlined
+def drift_at(offsets, i, nearest):
+    "The `i`-th offset of a background; `offsets` is `(n,2)` float64"
+    x,y = offsets[2*i],offsets[2*i + 1]
+    if nearest: x,y = np.rint(x),np.rint(y)
+    return x,y
+
 @compiled
 def draw_background(
     image,   # One channel of a background image, `(h,w)` uint8
@@ -563,11 +571,16 @@ Workspace = namedtuple('Workspace', [
 ])
 
 @inlined
-def make_workspace(floats, ints, octets, at):
-    "The `Workspace` in memory, of which there are pointers to float32, int32 and uint8, with the `Layout` `at`"
-    vectors = VectorList(
+def make_vector_list(floats, ints, at):
+    "The `VectorList` in memory, of which there are pointers to float32 and int32, where `at` holds the offset of each array"
+    return VectorList(
         advance(ints, at.x), advance(ints, at.y), advance(floats, at.u), advance(floats, at.v), advance(ints, at.ink),
         advance(ints, at.quad), advance(floats, at.fx), advance(floats, at.fy), advance(floats, at.values))
+
+@inlined
+def make_workspace(floats, ints, octets, at):
+    "The `Workspace` in memory, of which there are pointers to float32, int32 and uint8, with the `Layout` `at`"
+    vectors = make_vector_list(floats, ints, at)
     return Workspace(
         advance(ints, at.quads), advance(octets, 4*at.mask), advance(ints, at.columns), advance(ints, at.boxes),
         advance(floats, at.canvas), advance(floats, at.line), advance(floats, at.gain),
@@ -650,8 +663,7 @@ def paint(
             # Draw the background; then all columns are dirty
             for y in range(H): ws.dirty.left[y],ws.dirty.right[y] = (0,(W + LANES-1) & -LANES) if M else (W,0)
             if M:
-                o = (b*T + t)*2
-                dx,dy = (np.rint(offsets[o]),np.rint(offsets[o+1])) if nearest else (offsets[o],offsets[o+1])
+                dx,dy = drift_at(offsets, b*T + t, nearest)
                 for c in range(C):
                     image = advance(all_pictures, (choice[b]*P + c % P)*ph*pw)
                     draw_background(image, ph, pw, dx, dy, ws.line, advance(ws.canvas, c*H*pitch), H, W, pitch)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Extent', 'TraceLayout', 'Memory', 'extent', 'ink_level', 'count_ink', 'round_level', 'is_visible', 'resolve_owner',
-           'drift_at', 'flow_between', 'measure_owned', 'copy', 'fill', 'advance_in', 'store_layer', 'count_overlap',
-           'trace_layout', 'vectors_in', 'rows_of', 'spans_of', 'draw_layers', 'clear_layers', 'trace']
+           'flow_between', 'measure_owned', 'copy', 'fill', 'advance_in', 'store_layer', 'count_overlap',
+           'trace_layout', 'rows_of', 'spans_of', 'draw_layers', 'clear_layers', 'trace']
 
 # %% ../../nbs/engine/04_tracer.ipynb #6cb8a496
 from collections import namedtuple
@@ -14,8 +14,9 @@ from functools import cache
 import numpy as np
 
 from torch_moving_mnist.engine.paint import (
-    ANCHOR_USES, BORDER, MAX, OVER, SUM, InkBox, Inverse, Rows, Spans, VectorList, box_of, draw_background, draw_digit, f32,
-    find_ink_boxes, find_spans, invert, lay_out, list_vectors, locate_texels, make_anchor, opacity, pack_digits, quads_shape,
+    ANCHOR_USES, BORDER, MAX, OVER, SUM, InkBox, Inverse, Rows, Spans, box_of, draw_background, drift_at, draw_digit, f32,
+    find_ink_boxes, find_spans, invert, lay_out, list_vectors, locate_texels, make_anchor, make_vector_list, opacity,
+    pack_digits, quads_shape,
     sample_texels, store_bounds)
 from .simd import LANES, broadcast, fetch_add, greater_mask, load, maximum, popcount, reduce_max
 from .reference import COUNT_SIDE, INK_LEVEL, UNBOUNDED_SIDE
@@ -143,13 +144,6 @@ def resolve_owner(
     return n
 
 # %% ../../nbs/engine/04_tracer.ipynb #77192a8f
-@inlined
-def drift_at(offsets, t, nearest):
-    "Offset of the background in frame `t`; `offsets` is `(T,2)` float64"
-    x,y = offsets[2*t],offsets[2*t + 1]
-    if nearest: x,y = np.rint(x),np.rint(y)
-    return x,y
-
 @compiled
 def flow_between(
     matrix,  # Matrices of the sequence, `(K,T,3,3)` float64
@@ -311,14 +305,6 @@ def trace_layout(
 Memory = namedtuple('Memory', 'floats ints shorts octets at') # Pointers to the same memory, and its `TraceLayout`
 
 @inlined
-def vectors_in(memory):
-    "The `VectorList` in a `Memory`"
-    floats,ints,at = memory.floats,memory.ints,memory.at
-    return VectorList(
-        advance(ints, at.x), advance(ints, at.y), advance(floats, at.u), advance(floats, at.v), advance(ints, at.ink),
-        advance(ints, at.quad), advance(floats, at.fx), advance(floats, at.fy), advance(floats, at.values))
-
-@inlined
 def rows_of(memory, k): return Rows(memory.ints[memory.at.rows + 2*k], memory.ints[memory.at.rows + 2*k + 1])
 
 @inlined
@@ -348,7 +334,7 @@ def draw_layers(
 ):
     "Draw the digits of a frame as separate layers, and determine the owner of each pixel"
     floats,ints,at = memory.floats,memory.ints,memory.at
-    W,size,vectors = pitch-LANES,H*pitch,vectors_in(memory)
+    W,size,vectors = pitch-LANES,H*pitch,make_vector_list(floats, ints, at)
     gain,owner,best_score = advance(floats, at.gain),advance(memory.shorts, 2*at.owner + t*H*W),advance(floats, at.best_score)
     transmittance,background = advance(floats, at.transmittance),advance(floats, at.background)
     for i in range(H*W): owner[i],best_score[i],transmittance[i] = 0,f32(0),f32(1)
