@@ -58,7 +58,7 @@ RANGES = [
 
 @pytest.mark.parametrize('key,value', RANGES, ids=str)
 def test_invalid_ranges_are_refused(key, value):
-    with pytest.raises(ValueError, match=rf'{key}.*expected a range \(lo, hi\) of finite numbers'): MovingMNIST(digits='fonts', affine_params={key: value})
+    with pytest.raises(ValueError, match=rf'{key}.*expected a range \(lo, hi\) of numbers'): MovingMNIST(digits='fonts', affine_params={key: value})
 
 
 @pytest.mark.parametrize('key', ['angle','translate','scale','shear'])
@@ -160,7 +160,7 @@ def test_normalize_accepts_numbers_of_every_type(mean, std):
 
 def test_zero_std_is_refused_as_in_torchvision(ds):
     for std in (0., 1e-50):
-        with pytest.raises(ValueError, match='std not 0'): ds.render(ds.draw(indices=[0]), ([.1],[std]))
+        with pytest.raises(ValueError, match='std from 1e-12'): ds.render(ds.draw(indices=[0]), ([.1],[std]))
     for stats in (5, {}):
         with pytest.raises(TypeError, match=f'stats={stats}; expected'): ds.render(ds.draw(indices=[0]), stats)
 

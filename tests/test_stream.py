@@ -1,5 +1,5 @@
 "Batches prefetched in the background equal those of `get_batch`, and no thread outlives its loop"
-import itertools, os, subprocess, sys, threading, time, warnings
+import copy, itertools, os, pickle, subprocess, sys, threading, time, warnings
 
 import pytest
 import torch
@@ -286,3 +286,117 @@ def test_a_compiled_step_may_call_the_dataset():
     assert torch.equal(found[0], net(x.flatten(0, 1)).mean()) and found[1]==reference[0][0].float().mean()
     found[0].backward()
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize('generator', [False,True])
+def test_equal_seeds_before_each_epoch_repeat_nothing(expected, generator):
+    stream = tiny().stream(2, 4)
+    def epoch():
+        torch.manual_seed(0)
+        given = torch.Generator().manual_seed(1) if generator else None
+        return sequences(DataLoader(stream, batch_size=None, num_workers=2, generator=given))
+    assert [epoch() for _ in range(3)]==[expected[8*i:8*i+8] for i in range(3)]
+
+
+@pytest.mark.parametrize('duplicate', [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=['copy','deepcopy','pickle'])
+@pytest.mark.parametrize('workers', [1,2])
+def test_copies_of_a_stream_go_on_from_epoch_to_epoch(expected, duplicate, workers):
+    stream = duplicate(tiny().stream(2, 4))
+    assert [sequences(DataLoader(stream, batch_size=None, num_workers=workers)) for _ in range(2)]==[expected[:8], expected[8:16]]
+
+
+class Brighter(MovingMNIST):
+    def get_batch(self, bs=32): return super().get_batch(bs)*2
+
+
+class Halved(MovingMNIST):
+    def get_batch(self, bs=32): return super().get_batch(bs//2)
+
+
+@pytest.mark.parametrize('workers', [0,2])
+def test_a_stream_of_a_subclass_that_overrides_get_batch_has_no_end(workers):
+    kw = dict(digits='fonts', num_digits=1, num_frames=1, img_size=32, normalize=False, seed=0)
+    got = list(DataLoader(Brighter(**kw, length=10).stream(4, 4), batch_size=None, num_workers=workers))
+    assert torch.equal(torch.cat(got), MovingMNIST(**kw).get_batch(16)*2)
+    with pytest.raises(ValueError, match='get_batch of a subclass takes 2 sequences; expected 4'): next(iter(Halved(**kw).stream(4)))
+
+
+def test_a_state_from_before_is_gone_back_to(fonts):
+    torchdata = pytest.importorskip('torchdata.stateful_dataloader')
+    loader = torchdata.StatefulDataLoader(fonts(seed=0).stream(2, 3), batch_size=None)
+    first = next(iter(loader))
+    state,rest = loader.state_dict(), [list(loader) for _ in range(2)]
+    loader.load_state_dict(state)
+    again = [list(loader) for _ in range(2)]
+    assert torch.equal(torch.cat([first, *again[0]]), fonts(seed=0).get_batch(6)) and torch.equal(torch.cat(again[1]), torch.cat(rest[0]))
+
+
+def test_a_state_before_the_first_batch_is_the_position_of_the_dataset(ds):
+    iterator = ds.batches(bs=2)
+    ds.get_batch(4)
+    assert iterator.state_dict()==dict(batches=0, sequences=4)
+    iterator.close()
+    assert iterator.state_dict()==dict(batches=0, sequences=4)
+
+
+def test_states_too_large_for_64_bits_are_refused(ds):
+    with pytest.raises(ValueError, match=r"state\['sequences'\]=.*at most"): ds.batches().load_state_dict(dict(batches=1, sequences=2**70))
+    for stream in ds.stream(2), ds.stream(2, 5):
+        with pytest.raises(ValueError, match=r"state\['epoch'\]=.*at most"): iter(stream).load_state_dict(dict(epoch=2**61, made=0))
+
+
+AT_EXIT = """
+import atexit, threading, time
+from torch_moving_mnist.data import MovingMNIST
+ds = MovingMNIST(digits='fonts', normalize=False, seed=0)
+ds.get_batch(64)
+over = []
+def until_over():
+    while not over: ds.get_batch(64)
+def last():
+    time.sleep(.1)
+    over.append(True)
+    daemon.join() # PyTorch aborts where a daemon thread uses it until the very end
+    print('exit', ds.get_batch(64).shape[0], next(ds.batches(bs=3)).shape[0])
+def go_on():
+    iterator = ds.batches(bs=64)
+    for _ in range(200): next(iterator), ds.get_batch(64)
+    print('thread')
+atexit.register(last)
+daemon = threading.Thread(target=until_over, daemon=True)
+daemon.start()
+threading.Thread(target=go_on).start()
+time.sleep(.2)
+"""
+
+def test_threads_and_exit_functions_go_on_while_the_interpreter_ends():
+    r = subprocess.run([sys.executable, '-W', 'error', '-c', AT_EXIT], capture_output=True, text=True)
+    assert r.returncode==0 and r.stdout.split()==['thread','exit','64','3'] and not r.stderr
+
+
+INTERRUPTED = """
+import os, random, signal, sys, threading, time
+from torch_moving_mnist.data import MovingMNIST
+ds = MovingMNIST(digits='fonts', normalize=False, num_frames=10, seed=0)
+ds.get_batch(128)
+class Timeout(Exception): pass
+def late(*args): raise Timeout
+signal.signal(signal.SIGALRM, late)
+def kick():
+    for i in range(60):
+        time.sleep(random.uniform(.004, .02))
+        os.kill(os.getpid(), (signal.SIGINT, signal.SIGALRM)[i % 2])
+sender,arrived = threading.Thread(target=kick),[]
+sender.start()
+while sender.is_alive():
+    try:
+        while sender.is_alive(): ds.get_batch(128)
+    except (KeyboardInterrupt, Timeout) as e: arrived.append(type(e).__name__)
+print(len(arrived), arrived.count('Timeout'), signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.getsignal(signal.SIGALRM) is late)
+"""
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no such signals on this system')
+def test_interrupts_are_raised_in_the_main_thread_and_print_nothing():
+    r = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True)
+    n,timeouts,*restored = r.stdout.split()
+    assert not r.stderr and restored==['True','True'] and int(n)>=55 and int(timeouts)>=25 # Two signals of a kind in one step count once

@@ -126,10 +126,10 @@ def power_of_entries(matrix, t):
     r = ((h-1.)*(h+1.)).abs().sqrt() # sin θ, or sinh θ
     rotates = h<1.
     turn = t*(2.*(r/(1.+h)).atan()) # tθ of a rotation
-    growth = (t*(h-1. + r).log1p()).clamp(-150, 150).expm1() # exp(tθ) - 1 of a stretch
-    shrunk = growth/(growth+1.) # 1 - exp(-tθ)
+    growth = (t*(h-1. + r).log1p()).abs().clamp(max=150).expm1() # exp|tθ| - 1 of a stretch
+    shrunk = growth/(growth+1.) # 1 - exp(-|tθ|)
     even = torch.where(rotates, turn.cos(), 1. + growth*shrunk*.5) # cos tθ, or cosh tθ
-    odd = torch.where(r==0., t, torch.where(rotates, turn.sin(), (growth + shrunk)*.5)/r) # sin tθ / sin θ, or sinh tθ / sinh θ
+    odd = torch.where(r==0., t, torch.where(rotates, turn.sin(), ((growth + shrunk)*.5).copysign(t))/r) # sin tθ/sin θ, or sinh tθ/sinh θ
     size = (t*s.log()).clamp(-150, 150).exp() # s to the power of t
     p = size*odd/s
     half,det = (a+d)*.5 - 1., (a-1.)*(d-1.) - b*c # Half the trace, and the determinant, of L-I

@@ -15,7 +15,7 @@ from torch import Tensor
 from .checks import check_count, check_times, shorten
 from .motion import MOTIONS, NEUTRAL, check_motion, check_pose, interpolate_ranges, unit_vectors
 from .rng import Philox, below, cached_tensor
-from .scene import Scene, concatenate
+from .scene import Scene, concatenate, unchecked
 
 # %% ../nbs/30_draw.ipynb #86bbf778
 def draw_color(
@@ -64,7 +64,9 @@ def _fill_slots(words, numbers, num_images):
 
 def _complete(pose, bkt, like):
     "Neutral values for the fields that a motion model has not returned"
-    return {k: like.new_full((*bkt,2) if k=='shear' else bkt, o) for k,o in NEUTRAL.items() if k not in pose}
+    rest = {k: like.new_full((*bkt,2) if k=='shear' else bkt, o) for k,o in NEUTRAL.items() if k not in pose}
+    if 'bounces' not in pose: rest['bounces'] = torch.zeros(bkt, dtype=torch.uint8, device=like.device)
+    return rest
 
 # %% ../nbs/30_draw.ipynb #04a4033b
 def draw_scene(
@@ -102,7 +104,7 @@ def draw_scene(
     rest = _complete(pose, bkt, times)
     if color is not None: rest['color'] = draw_color(rng(32), K, color)
     if pictures is not None: rest.update(draw_background(rng(33), times, pictures, canvas_size, drift))
-    return Scene(digit=digit, **pose, **rest, digit_size=digit_size, canvas_size=canvas_size)
+    return unchecked(Scene, dict(digit=digit, **pose, **rest, digit_size=digit_size, canvas_size=canvas_size))
 
 def _ink_of_slots(ink, digit, digit_size):
     "Ink box of each slot's image, `(B,K,4)`"

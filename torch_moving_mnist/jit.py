@@ -7,7 +7,7 @@ __all__ = ['MESSAGE', 'cache_folders', 'read_checked', 'write_checked', 'compile
            'Pointer']
 
 # %% ../nbs/02_jit.ipynb #63a56910
-import gc, operator, os, pickle, sys
+import contextlib, gc, operator, os, pickle, sys
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -100,7 +100,8 @@ class _Turn:
 
     def announce(self):
         gc.disable()
-        if not self.announced: print(MESSAGE, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError): # Nobody listens
+            if not self.announced: print(MESSAGE, file=sys.stderr, flush=True)
         self.announced = True
 
     def _end(self):

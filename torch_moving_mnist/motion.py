@@ -38,7 +38,9 @@ def check_affine_params(
     except (TypeError, ValueError):
         raise TypeError(f"translate={shorten(p['translate'])}; expected a pair of ranges ((lo, hi), (lo, hi)) for x and y") from None
     return dict(angle=check_range('angle', p['angle']), translate=(check_range('translate x', x), check_range('translate y', y)),
-                scale=check_range('scale', p['scale'], 0), shear=check_range('shear', p['shear'], -90, 90))
+                scale=_check_factors('scale', p['scale']), shear=check_range('shear', p['shear'], -89, 89))
+
+_check_factors = functools.partial(check_range, least=.001, most=1000)
 
 # %% ../nbs/20_motion.ipynb #61fb7dad
 def interpolate_ranges(u, ranges):
@@ -303,8 +305,7 @@ class Motion:
 # %% ../nbs/20_motion.ipynb #e72161db
 _fraction = functools.partial(check_number, least=0, most=1)
 _whole = functools.partial(check_count, least=1, most=1000)
-_positive = functools.partial(check_range, least=0)
-_from_zero = functools.partial(check_range, least=0, zero=True)
+_speed = functools.partial(check_range, least=0)
 _margin = functools.partial(check_number, least=0, most=2**15)
 MOTIONS = {
     'affine': Motion(affine_motion, check_affine_params, takes='affine_params'),
@@ -313,8 +314,8 @@ MOTIONS = {
     'reflect': Motion(reflect, _checked(speed=(.1,_fraction))),
     'stochastic_bounce': Motion(stochastic_bounce, _checked(speed=(4,_whole)), any_time=False),
     'subpixel_bounce': Motion(subpixel_bounce, _checked(speed=(4,_whole), stochastic=(True,check_flag))),
-    'trajgru': Motion(trajgru, _checked(speed=((0,3.6),_from_zero), angle=((-30,30),check_range), scale=((1/1.1,1.1),_positive),
-                                        gain=((.6,1),_positive), margin=(10,_margin)), any_time=False)}
+    'trajgru': Motion(trajgru, _checked(speed=((0,3.6),_speed), angle=((-30,30),check_range), scale=((1/1.1,1.1),_check_factors),
+                                        gain=((.6,1),_check_factors), margin=(10,_margin)), any_time=False)}
 
 # %% ../nbs/20_motion.ipynb #195ad780
 def check_motion(

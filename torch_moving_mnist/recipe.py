@@ -52,7 +52,7 @@ def check_keys(
         raise ValueError(f"recipe={shorten(recipe)}; expected what `ds.recipe` has returned")
     recipe = {**_ADDED, **recipe}
     versions = f"it was made by version {recipe.get('version')}, and this is {__version__}"
-    lacking,unknown = sorted(_KEYS - recipe.keys()),sorted(recipe.keys() - _KEYS)
+    lacking,unknown = sorted(_KEYS - recipe.keys()),sorted(recipe.keys() - _KEYS, key=str)
     if unknown: raise ValueError(f"recipe has the unknown keys {shorten(unknown)}; expected the keys of `ds.recipe` ({versions})")
     if lacking: raise ValueError(f"recipe lacks {lacking}; expected the keys of `ds.recipe` ({versions})")
     return recipe
@@ -65,9 +65,9 @@ def settings_of(
     settings = {k: o for k,o in recipe.items() if k not in _NOT_SETTINGS}
     for k in given: check_choice('argument of from_recipe', k, [*settings, *_NOT_DECIDED])
     for k in [o for o in ('motion','where','background') if isinstance(settings[o], dict)] + ['digits']*(settings['digits']=='custom'):
-        if given.get(k) is not None: continue
+        if k in given: continue
         raise ValueError(f"{k}=None; expected {_KINDS.get(k, 'the function')} of the recipe: {shorten(settings[k])}")
-    other_motion = 'motion' in given and not isinstance(settings['motion'], dict)
+    other_motion = 'motion' in given and not (isinstance(settings['motion'], dict) and callable(given['motion']))
     for k in ('affine_params','motion_params'):
         if settings[k] is None or other_motion: del settings[k]
     return {**settings, **given}
@@ -90,5 +90,6 @@ def check_reproduced(
     if found['checksum']!=recipe['checksum'] and not other_digits:
         raise ValueError(f"digits have checksum {found['checksum']} ({ds.digits}); "
                          f"expected the recipe's {shorten(recipe['checksum'])}, {recipe['images'][0]:,} images of {recipe['digits']!r}")
-    if found['background']!=recipe['background']:
+    replaced = 'background' in given and (given['background'] is None or recipe['background'] is None)
+    if found['background']!=recipe['background'] and not replaced:
         raise ValueError(f"background has {found['background']}; expected the recipe's {recipe['background']}")

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['rank_and_world', 'place_of_process', 'shard_of_process', 'Cursor', 'fresh_key', 'InBackground', 'check_state',
-           'Batches', 'Stream', 'StreamIterator']
+           'Batches', 'name_of_iterator', 'Stream', 'StreamIterator']
 
 # %% ../nbs/33_stream.ipynb #1e749674
-import contextlib, itertools, os, secrets, threading, time, warnings, weakref
+import contextlib, itertools, multiprocessing, os, secrets, threading, time, warnings, weakref
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -68,12 +68,28 @@ class Cursor:
         device='cpu',     # Device of the result
     )->Tensor:            # `(n,)` int64
         "The next numbers of this process' shard"
+        if (given := getattr(_given, 'numbers', None)) is not None and given[0] is self: return self._take_given(given[1], n)
         shard,shards = shard_of_process(self.home)
         start = 0
         if advance:
             with _lock: start,self.position = self.position,self.position + n
             _warn_worker()
         return torch.arange(shard + shards*start, shard + shards*(start + n), shards, device=device)
+
+    @contextlib.contextmanager
+    def at(self,
+        index:Tensor, # `(n,)` int64
+    ):
+        "In this thread, hand out these numbers instead"
+        _given.numbers = self,index
+        try: yield
+        finally: _given.numbers = None
+
+    def _take_given(self, index, n):
+        if n!=len(index): raise ValueError(f"get_batch of a subclass takes {n} sequences; expected {len(index)} in each batch of a stream")
+        return index
+
+_given = threading.local() # A cursor and the numbers that it hands out
 
 # %% ../nbs/33_stream.ipynb #ee70af2a
 _after_fork = {} # In a forked process: a random number, and the seed of torch's generator that it shares with its parent
@@ -125,7 +141,14 @@ class InBackground:
             raise
 
     def _fill(self, n):
-        while len(self._queue)<n and (job := next(self._jobs, None)) is not None: self._queue.append(self._pool.submit(self._make, *job))
+        while len(self._queue)<n and (job := next(self._jobs, None)) is not None: self._queue.append(self._submit(job))
+
+    def _submit(self, job):
+        try: return self._pool.submit(self._make, *job)
+        except RuntimeError: # The interpreter is about to exit: there are no new threads
+            result = Future()
+            result.set_result(self._make(*job))
+            return result
 
 # %% ../nbs/33_stream.ipynb #97f3ba7c
 def check_state(
@@ -135,7 +158,7 @@ def check_state(
     "Accept only a dict with the same keys, of whole numbers"
     if not isinstance(state, dict) or state.keys()!=own.keys():
         raise ValueError(f"state={shorten(state)}; expected a dict of {', '.join(map(repr, own))}, which state_dict() has returned")
-    for name,o in state.items(): check_count(f'state[{name!r}]', o, 0)
+    for name,o in state.items(): check_count(f'state[{name!r}]', o, 0, 2**62)
 
 class Batches:
     """Iterator over batches that are prepared in the background; `ds.batches` returns it.
@@ -144,7 +167,7 @@ class Batches:
     """
     def __init__(self, make, take, cursor, n, depth):
         self._make,self._take,self._cursor,self._n,self._depth = make,take,cursor,n,depth
-        self._handed,self._position,self._source = 0,cursor.position,None
+        self._handed,self._position,self._source = 0,0,None
 
     def __iter__(self) -> 'Batches': return self
 
@@ -152,6 +175,7 @@ class Batches:
     def __next__(self) -> Any:
         if self._source is None:
             take,steps = self._take,itertools.count() if self._n is None else range(self._handed, self._n)
+            self._position = self._cursor.position
             self._source = InBackground(self._make, (take() for _ in steps), self._depth) # Without a reference to `self`
         batch,self._position = next(self._source)
         self._handed += 1
@@ -159,7 +183,7 @@ class Batches:
 
     def close(self) -> None:
         "Discard the batches that were prepared, and end the background thread. The iterator is then exhausted."
-        if self._source is None: self._source = iter(())
+        if self._source is None: self._source,self._position = iter(()),self._cursor.position
         else: self._source.close()
 
     def state_dict(self) -> dict[str, int]:
@@ -170,7 +194,8 @@ class Batches:
         dict
             Numbers that json and `torch.save` can write.
         """
-        return dict(batches=self._handed, sequences=self._position*shard_of_process(self._cursor.home)[1])
+        position = self._cursor.position if self._source is None else self._position
+        return dict(batches=self._handed, sequences=position*shard_of_process(self._cursor.home)[1])
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the batches that had been handed out when the state was taken.
@@ -188,9 +213,17 @@ class Batches:
         check_state(state, self.state_dict())
         if self._source is not None: self.close()
         self._source,self._handed = None,state['batches']
-        self._position = self._cursor.position = -(-state['sequences']//shard_of_process(self._cursor.home)[1])
+        self._cursor.position = -(-state['sequences']//shard_of_process(self._cursor.home)[1])
 
 # %% ../nbs/33_stream.ipynb #225f0cb6
+def name_of_iterator(
+    info, # What `get_worker_info` returns in a worker
+)->tuple: # Two numbers, the same in all workers of the iterator
+    "Name of the loader's iterator to which this worker belongs"
+    *parents,child = multiprocessing.current_process()._identity # A process numbers its children one after another
+    return hash((info.seed - info.id, *parents)) & 2**62-1, child - info.id
+
+_RANKS = 64 # Ranks that may have received the stream from one process
 _SLOTS = 64 # Epochs that are remembered, so that a worker which starts late finds its own
 
 class Stream(IterableDataset):
@@ -202,10 +235,15 @@ class Stream(IterableDataset):
     def __init__(self, make, bs, n):
         self._make,self.bs,self.n = make,bs,n
         self._home,self._local = (0,1),0
-        # The number of the next epoch; then for each epoch: seed of the loader's iterator, iterations in this process, number
-        self._shared = torch.zeros(1 + 3*_SLOTS, dtype=torch.int64, device='cpu').share_memory_()
+        # For each rank, the number of the next epoch; then for each epoch: two numbers that name the loader's iterator,
+        # iterations in this process, number of the epoch
+        self._shared = torch.zeros(_RANKS, 1 + 4*_SLOTS, dtype=torch.int64, device='cpu').share_memory_()
 
     def __getstate__(self): return {**self.__dict__, '_home': rank_and_world()}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._shared.share_memory_() # Not yet, in a copy
 
     def __len__(self) -> int:
         if self.n is None: raise TypeError("a stream without n has no length")
@@ -217,21 +255,27 @@ class Stream(IterableDataset):
 
     def __iter__(self) -> 'StreamIterator': return StreamIterator(self, self._next_epoch())
 
+    def counters(self):
+        "Row of the shared memory that belongs to this process' rank"
+        return self._shared[place_of_process(self._home)[0] % _RANKS]
+
     def _next_epoch(self):
         "The number of this iteration; all workers of a loader get the same"
-        info,shared = get_worker_info(),self._shared
+        info,shared = get_worker_info(),self.counters()
         self._local += 1
         if info is None or info.id==0:
             number = int(shared[0])
             shared[0] = number + 1
             if info is not None:
-                slot = 1 + 3*(number % _SLOTS)
-                shared[slot+1:slot+3] = torch.tensor([self._local,number], device='cpu')
-                shared[slot] = info.seed # Last: the others look for it
+                slot,(seed,first) = 1 + 4*(number % _SLOTS), name_of_iterator(info)
+                shared[slot+1:slot+4] = torch.tensor([first,self._local,number], device='cpu')
+                shared[slot] = seed # Last: the others look for it
             return number
+        seed,first = name_of_iterator(info)
         for wait in itertools.count():
-            for seed,local,number in shared[1:].view(-1, 3).tolist():
-                if (seed,local)==(info.seed-info.id, self._local): return number
+            known = {row[1]: row[3] for row in shared[1:].view(-1, 4).tolist() if (row[0],row[2])==(seed,self._local) and row[1]<=first}
+            if first in known: return known[first]
+            if known and wait>500: return known[max(known)] # Another thread has started a process between worker 0 and this one
             if wait>60_000: raise RuntimeError("worker 0 of the DataLoader has not started within ten minutes")
             time.sleep(.01)
 
@@ -260,5 +304,7 @@ class StreamIterator:
     def load_state_dict(self, state: dict[str, int]) -> None:
         "Continue where the iterator stood that has returned `state`; ValueError where it is something else."
         check_state(state, self.state_dict())
+        stream = self._stream
+        check_count("state['epoch']", state['epoch'], 0, 2**62//((stream.n or 2**32)*stream.bs))
         self._epoch,self._made = state['epoch'],state['made']
-        self._stream._shared[0] = max(int(self._stream._shared[0]), self._epoch + 1)
+        stream.counters()[0] = self._epoch + 1

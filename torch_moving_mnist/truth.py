@@ -290,13 +290,18 @@ def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
     name = next((o for o in _BOXES if o in target), None)
     if name is None or 'labels' not in target:
         raise ValueError(f"target has the keys {shorten(list(target))}; expected 'labels', and 'boxes' or 'modal_boxes'")
+    target = _as_tensors(target)
     K = target['labels'].shape[-1]
-    labels,boxes = torch.as_tensor(target['labels']).view(-1, K),torch.as_tensor(target[name]).as_subclass(Tensor)
+    labels,boxes = target['labels'].reshape(-1, K),target[name].as_subclass(Tensor)
     boxes = boxes.reshape(len(labels), K, -1, 4)
     masks = target.get(name.replace('boxes', 'masks'))
     if masks is not None: masks = masks.as_subclass(Tensor).reshape(*boxes.shape[:3], *masks.shape[-2:])
     def frame(b, t): return _detections(boxes[b,:,t], labels[b], None if masks is None else masks[b,:,t])
     return [frame(b, t) for b in range(len(labels)) for t in range(boxes.shape[2])]
+
+def _as_tensors(target):
+    "Ground truth with arrays as tensors"
+    return {k: torch.from_numpy(o) if isinstance(o, np.ndarray) else o for k,o in target.items()}
 
 def _detections(boxes, labels, masks):
     "The dict of one frame, from boxes `(K,4)`, labels `(K,)` and masks `(K,H,W)`"
@@ -310,7 +315,8 @@ def _slots(ax, target, t, K, T, names):
     import matplotlib.pyplot as plt
     from matplotlib.colors import to_rgba
     masks = target.get('modal_masks', target.get('masks'))
-    if masks is None and 'instance' in target: masks = target['instance'][None]==torch.arange(1, K+1)[:,None,None,None]
+    slots = target.get('instance')
+    if masks is None and slots is not None: masks = slots[None]==torch.arange(1, K+1, device=slots.device)[:,None,None,None]
     boxes = next((target[o].reshape(K, T, 4).cpu() for o in _BOXES if o in target), None)
     for k in range(K):
         color = f'C{k % 10}'
@@ -339,6 +345,7 @@ def _check_shown(target, T):
     if not isinstance(target, dict): raise TypeError(f"target={shorten(target)}; expected a dict of ground truth, such as ds[i][1]")
     sizes = {'masks': (1,T), 'modal_masks': (1,T), 'instance': (0,T), 'flow': (0,T-1), 'backward_flow': (0,T-1)} # (axis, length)
     for name in [o for o in _SHOWN if o in target]:
+        if not isinstance(target[name], Tensor): raise TypeError(f"target[{name!r}]={shorten(target[name])}; expected a tensor or an array")
         shape,(axis,n) = tuple(target[name].shape),sizes.get(name, (0,None))
         if len(shape)!=_SHOWN[name] or n is not None and shape[axis]!=n or name in _BOXES and shape[0]%T:
             raise ValueError(f"target[{name!r}] has shape {shape}; expected ground truth of one sequence of {T} frames, "
@@ -371,14 +378,16 @@ def show_truth(
     Raises
     ------
     ValueError
-        If `frames` is not one sequence, or if an entry of `target` is not that of one sequence with as many frames.
+        If `frames` is not one sequence of at least one frame, or if an entry of `target` is not that of one sequence with as many frames.
     TypeError
-        If `target` is not a dict, or if `frames` holds no images.
+        If `target` is not a dict of tensors or arrays, or if `frames` holds no images.
     """
     import matplotlib.pyplot as plt
     if getattr(frames, 'ndim', 4)!=4: raise ValueError(f"frames has shape {tuple(np.shape(frames))}; expected one sequence, (T,C,H,W)")
     pixels = to_unit(flatten_images(frames))
     T = len(pixels)
+    if not T: raise ValueError("frames is empty; expected one sequence, (T,C,H,W), of at least one frame")
+    if isinstance(target, dict): target = _as_tensors(target)
     _check_shown(target, T)
     flows = [o for o in ('flow','backward_flow') if o in target]
     K = int(target['instance'].max()) if 'instance' in target else 0
@@ -392,7 +401,7 @@ def show_truth(
         _slots(axs[0,t], target, t, K, T, names)
     for row,name in zip(axs[1:], flows):
         step,valid = target[name].cpu().numpy(), target.get(name+'_valid')
-        for i,(image,uv) in enumerate(zip(flow_to_image(torch.as_tensor(step)) if len(step) else (), step)):
+        for i,(image,uv) in enumerate(zip(flow_to_image(torch.from_numpy(step)) if len(step) else (), step)):
             a,b = (i+1,i) if name=='backward_flow' else (i,i+1)
             show_image(image, row[a], f'{name.split("_")[0]} {a} → {b}')
             _arrows(row[a], uv, None if valid is None else valid[i].cpu().numpy())

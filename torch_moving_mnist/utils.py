@@ -7,7 +7,7 @@ __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'sh
            'animate', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed', 'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, functools, importlib.util, io, math, os, random, secrets, sys
+import base64, contextlib, copy, errno, functools, importlib.util, io, math, os, random, secrets, stat, sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -130,9 +130,9 @@ def show_images(
         0 to 1 are shown as they are; if any value is outside, all images are stretched from their common minimum (black) to their common
         maximum (white). NaN is black.
     nrows : int, default 1
-        Number of rows, at least 1. Rows are added if the images need more.
+        Number of rows, 1 to 1,000. Rows are added if the images need more.
     ncols : int, default None
-        Number of columns, at least 1; by default, as many as the images need in `nrows` rows, or one row per video for a batch of videos
+        Number of columns, 1 to 1,000; by default, as many as the images need in `nrows` rows, or one row per video for a batch of videos
         if `nrows` is 1.
     titles : iterable of object, default None
         One title per image, converted with `str`; by default, none.
@@ -151,12 +151,12 @@ def show_images(
     TypeError
         If `ims` holds anything but images, or if `nrows` or `ncols` is not an int.
     ValueError
-        If `ims` is empty or holds an image of another shape, if `nrows` or `ncols` is less than 1, or if the number of titles differs from
+        If `ims` is empty or holds an image of another shape, if `nrows` or `ncols` is out of range, or if the number of titles differs from
         the number of images.
     """
     import matplotlib.pyplot as plt
     if _are_videos(ims) and nrows==1 and ncols is None: ncols = len(ims[0])
-    nrows,ncols = check_count('nrows', nrows), None if ncols is None else check_count('ncols', ncols)
+    nrows,ncols = check_count('nrows', nrows, 1, 1000), None if ncols is None else check_count('ncols', ncols, 1, 1000)
     pixels = flatten_images(ims)
     if not pixels: raise ValueError("ims is empty; expected at least one image")
     titles = [None]*len(pixels) if titles is None else list(titles)
@@ -256,18 +256,37 @@ def animate(
     return encode_gif([np.round(p*255).astype(np.uint8).repeat(zoom,0).repeat(zoom,1) for p in grid], 10*round(100/fps))
 
 # %% ../nbs/01_utils.ipynb #c3f06ba3
+def _regular_target(path):
+    "The file that a path stands for, and its permissions; None where it does not exist yet"
+    if not isinstance(path, (str, bytes, os.PathLike)): raise TypeError(f"path={shorten(path)}; expected the name of a file")
+    text = os.fsdecode(path)
+    if not text or '\0' in text: raise ValueError(f"path={shorten(text)}; expected the name of a file")
+    target = os.path.realpath(os.path.expanduser(text))
+    try: mode = os.lstat(target).st_mode
+    except FileNotFoundError: return target, None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"path={shorten(text)} is a {_KINDS.get(stat.S_IFMT(mode), 'special file')}; expected a regular file")
+    if not os.access(target, os.W_OK): raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), text)
+    return target, stat.S_IMODE(mode)
+
+_KINDS = {stat.S_IFDIR: 'folder', stat.S_IFLNK: 'symbolic link to itself', stat.S_IFIFO: 'pipe', stat.S_IFSOCK: 'socket',
+          stat.S_IFCHR: 'device', stat.S_IFBLK: 'device'}
+
 @contextlib.contextmanager
 def atomic_path(
     path, # File to write or replace; missing folders are created
 ):        # Yields a temporary path in the same folder
     "Write a file under a temporary name, and rename it to `path` once it is complete"
-    path = os.path.abspath(os.path.expanduser(path))
-    folder,name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    tmp = os.path.join(folder, f'.{secrets.token_hex(8)}.{name}')
+    target,mode = _regular_target(path)
+    folder = os.path.dirname(target)
+    tmp = os.path.join(folder, f'.{secrets.token_hex(8)}{os.path.splitext(target)[1][:16]}')
     try:
+        os.makedirs(folder, exist_ok=True)
         yield tmp
-        os.replace(tmp, path)
+        if mode is not None: os.chmod(tmp, mode)
+        os.replace(tmp, target)
+    except OSError as e: # Name the path that the caller knows
+        raise OSError(e.errno, e.strerror or str(e), os.fsdecode(path)) from e
     finally:
         with contextlib.suppress(FileNotFoundError): os.unlink(tmp)
 
@@ -299,12 +318,12 @@ def save_gif(
         If `frames` is not a tensor, array, list or tuple, if `fps` is not a number, or if `zoom` is not an int.
     ValueError
         If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos;
-        if `fps` or `zoom` is out of range; or if `path` does not end in .gif.
+        if `fps` or `zoom` is out of range; or if `path` does not end in .gif, or is neither new nor a regular file.
     OSError
         If the file cannot be written.
     """
-    if os.path.splitext(os.fspath(path))[1].lower()!='.gif':
-        raise ValueError(f"path={shorten(os.fspath(path))}; expected a file name that ends in .gif")
+    if not isinstance(path, (str, bytes, os.PathLike)) or not os.fsdecode(path).lower().endswith('.gif'):
+        raise ValueError(f"path={shorten(path)}; expected a file name that ends in .gif")
     gif = animate(frames, fps, zoom)
     with atomic_path(path) as tmp:
         with open(tmp, 'wb') as f: f.write(gif)

@@ -6,7 +6,7 @@
 __all__ = ['LARGE', 'CACHE_LIMIT', 'allocate', 'workspace', 'parallel_for']
 
 # %% ../../nbs/engine/05_parallel.ipynb #1c210014
-import ctypes, math, os, threading, weakref
+import contextlib, ctypes, math, os, signal, threading, weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -54,6 +54,29 @@ def workspace(
 # %% ../../nbs/engine/05_parallel.ipynb #dcef83c6
 _Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
+@contextlib.contextmanager
+def _signals_wait():
+    "In the main thread: call Python's signal handlers afterwards, because ctypes swallows what they raise in its callbacks"
+    arrived,handlers = [],{o: signal.getsignal(o) for o in _SIGNALS}
+    handlers = {k: o for k,o in handlers.items() if callable(o)}
+    restored = set()
+    try:
+        for o in handlers: signal.signal(o, lambda *args: arrived.append(args))
+        yield
+    finally:
+        while len(restored)<len(handlers): # A handler that is back may raise before the others are
+            try:
+                for k,o in handlers.items():
+                    if k not in restored:
+                        signal.signal(k, o)
+                        restored.add(k)
+            except BaseException as e: arrived.append((None, e))
+        for number,frame in arrived:
+            if number is None: raise frame
+            handlers[number](number, frame)
+
+_SIGNALS = [o for o in (getattr(signal, f'SIG{n}', None) for n in ('INT','TERM','ALRM','HUP','USR1','USR2')) if o is not None]
+
 def _find_team():
     "Function that runs another on every thread of PyTorch's team, or None; from now on the team is dismissed before a fork"
     try: call,dismiss = (getattr(ctypes.CDLL(torch._C.__file__), o) for o in ('GOMP_parallel','omp_pause_resource_all'))
@@ -72,18 +95,18 @@ def parallel_for(
     f,     # Called once on each thread, with an array `(1,)` that holds the number of the next sequence; the function advances it
 ):
     "Run a loop over sequences on as many threads as PyTorch uses"
-    errors,done,next_index = [],set(),np.zeros(1, np.int64)
+    errors,next_index = [],np.zeros(1, np.int64)
     def work(_=None):
-        try:
-            f(next_index)
-            done.add(threading.get_ident())
+        try: f(next_index)
         except BaseException as e: errors.append(e)
     threads = max(1, min(torch.get_num_threads(), n))
     if threads==1: work()
-    elif threading.current_thread() is threading.main_thread() and _team: _team(_Work(work), None, threads, 0)
+    elif threading.current_thread() is threading.main_thread() and _team:
+        with _signals_wait(): _team(_Work(work), None, threads, 0)
     else:
-        others = [_pool(os.getpid(), threads).submit(work) for _ in range(threads-1)]
+        others = []
+        with contextlib.suppress(RuntimeError): # At the interpreter's exit, this thread works alone
+            for _ in range(threads-1): others.append(_pool(os.getpid(), threads).submit(work))
         work()
         for o in others: o.result()
     if errors: raise errors[0]
-    if threading.get_ident() not in done: raise KeyboardInterrupt # It arrived before `work` could catch it, and ctypes has swallowed it
