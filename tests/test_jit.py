@@ -50,15 +50,15 @@ def test_one_line_on_stderr_when_compiling_and_silence_afterwards(numbers):
     assert [o.suffix for o in (folder/'torch_moving_mnist').iterdir() if o.suffix!='.lock']==['.nbc']
 
 
-@pytest.mark.parametrize('damage', [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:40], lambda b: b'', lambda b: b'\0'*len(b)])
-def test_damaged_files_are_replaced(numbers, damage, tmp_path):
+def test_damaged_files_are_replaced(numbers, tmp_path):
     folder,out,_ = numbers
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     file, = files(tmp_path)
     whole = file.read_bytes()
-    file.write_bytes(damage(whole))
-    found,said = run(NUMBERS, tmp_path)
-    assert found==out and 'compiles' in said and file.read_bytes()!=damage(whole)
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:40], b'', b'\0'*len(whole)):
+        file.write_bytes(damaged)
+        found,said = run(NUMBERS, tmp_path)
+        assert found==out and 'compiles' in said and file.read_bytes()!=damaged
     assert run(NUMBERS, tmp_path)==(out, '')
 
 

@@ -249,7 +249,7 @@ def check_times(
     try: t = torch.as_tensor(times, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError, OverflowError): raise TypeError(f"times={shorten(times)}; {expected}") from None
     if t.ndim!=1 or not len(t) or not (t.abs()<=MAX_FRAMES).all(): raise ValueError(f"times={shorten(times)}; {expected}")
-    return t
+    return t.detach()
 
 def out_of_range(i, length): return IndexError(f"index {shorten(int(i))} is out of range; expected whole numbers in -{length}..{length-1}")
 

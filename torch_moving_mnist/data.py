@@ -763,7 +763,9 @@ class MovingMNIST(Dataset):
             which = ', the first of the pair' if isinstance(x, tuple) else ''
             raise TypeError(f"x is a {type(x).__name__}; expected a tensor of frames{which}")
         check_flag('clamp', clamp)
-        black,white = black_and_white(self.batch_tfms if x.is_floating_point() else None, self.channels, self.canvas_size, x.device)
+        device = 'cpu' if x.device.type=='meta' else x.device
+        ends = black_and_white(self.batch_tfms if x.is_floating_point() else None, self.channels, self.canvas_size, device)
+        black,white = ends.to(x.device)
         if x.ndim<3 or x.shape[-3]!=len(black):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (…,C,H,W), C {len(black)}, the channels of this dataset's batches")
         if not x.is_floating_point(): return T.functional.convert_image_dtype(x, torch.float32)

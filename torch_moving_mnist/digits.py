@@ -83,7 +83,8 @@ def not_among(
 def _from_arrays(images, labels=None, name='digits'):
     "Check images and their labels, and convert them to `(N,C,h,w)` and `(N,)`"
     expected = "expected uint8 of shape (N,h,w) or (N,C,h,w), C 1 or 3, at least one image"
-    x = images if isinstance(images, Tensor) else torch.as_tensor(images, device='cpu')
+    try: x = images if isinstance(images, Tensor) else torch.as_tensor(images, device='cpu')
+    except (TypeError, ValueError): raise TypeError(f"{name} holds {getattr(images, 'dtype', type(images).__name__)}; {expected}") from None
     if x.dtype!=torch.uint8: raise TypeError(f"{name} holds {x.dtype}; {expected}")
     if x.ndim==3: x = x[:,None]
     if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape:

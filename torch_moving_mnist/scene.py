@@ -24,6 +24,7 @@ _AXES = dict(digit='BK', angle='BKT', translate='BKT2', scale='BKT', shear='BKT2
              color='BK3', background='B', drift='BT2')
 _INTEGERS = dict(digit=torch.int64, background=torch.int64, bounces=torch.uint8) # All others are floats
 _LIMITS = dict(digit=(-1,2**62), background=(0,2**62), bounces=(0,15), color=(0,1), drift=(-2**40,2**40)) # All others: finite
+_OPTIONAL = 'color', 'background', 'drift'
 _EXACT = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64 # Integers that are converted without loss
 
 def check_shapes(
@@ -48,7 +49,9 @@ def as_field(
     "Convert one field of a Scene"
     dtype = _INTEGERS.get(name)
     expected = f"expected {'whole numbers' if dtype else 'floats or whole numbers'}, ({','.join(_AXES[name])})"
-    try: x = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    try:
+        if not isinstance(value, (Tensor, np.ndarray, list, tuple)): raise TypeError
+        x = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError, RuntimeError, OverflowError): raise TypeError(f"{name}={shorten(value)}; {expected}") from None
     if x.dtype not in _EXACT and not (x.is_floating_point() and x.dtype.itemsize>=2 and not dtype) or x.layout!=torch.strided:
         raise TypeError(f"{name} holds {x.dtype}{'' if x.layout==torch.strided else f', {x.layout}'}; {expected}")
@@ -76,7 +79,7 @@ def check_fields(
     sizes = {k: _check_size(k, fields[k]) for k in ('digit_size','canvas_size')}
     digits = fields['digits']
     if not isinstance(digits, (str, type(None))): raise TypeError(f"digits={shorten(digits)}; expected a checksum, as text, or None")
-    tensors = {k: as_field(k, fields[k]) for k in _AXES if fields[k] is not None}
+    tensors = {k: as_field(k, fields[k]) for k in _AXES if fields[k] is not None or k not in _OPTIONAL}
     check_shapes({k: o.shape for k,o in tensors.items()})
     devices = {k: o.device for k,o in tensors.items()}
     if len(set(devices.values()))>1: raise ValueError(f"fields lie on several devices: {shorten(devices)}; expected one device")
@@ -227,6 +230,8 @@ def read_scene(
 
 def open_regular(path):
     "Open a file for reading bytes; a device or a pipe would be waited for"
+    if not isinstance(path, (str, bytes, os.PathLike)) or '\0' in os.fsdecode(path):
+        raise TypeError(f"path={shorten(path)}; expected the name of a file")
     if not stat.S_ISREG(os.stat(path).st_mode): raise ValueError(f"path={shorten(os.fsdecode(path))}; expected a regular file")
     return open(path, 'rb')
 
@@ -324,7 +329,9 @@ class Scene:
             Where a position lies outside of the Scene.
         """
         i = as_positions(i, len(self))
-        return map_tensors(self, lambda o: o[i])
+        try: return map_tensors(self, lambda o: o[i])
+        except (IndexError, TypeError) as e:
+            raise type(e)(f"position {shorten(i)} of a Scene of {len(self)} sequences: {' '.join(str(e).split())[:80]}") from None
 
     @property
     def matrix(self) -> Tensor:

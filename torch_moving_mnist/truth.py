@@ -301,7 +301,7 @@ def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
 
 def _as_tensors(target):
     "Ground truth with arrays as tensors"
-    return {k: torch.from_numpy(o) if isinstance(o, np.ndarray) else o for k,o in target.items()}
+    return {k: torch.from_numpy(o) if isinstance(o, np.ndarray) and o.dtype.kind in 'biuf' else o for k,o in target.items()}
 
 def _detections(boxes, labels, masks):
     "The dict of one frame, from boxes `(K,4)`, labels `(K,)` and masks `(K,H,W)`"
@@ -345,7 +345,8 @@ def _check_shown(target, T):
     if not isinstance(target, dict): raise TypeError(f"target={shorten(target)}; expected a dict of ground truth, such as ds[i][1]")
     sizes = {'masks': (1,T), 'modal_masks': (1,T), 'instance': (0,T), 'flow': (0,T-1), 'backward_flow': (0,T-1)} # (axis, length)
     for name in [o for o in _SHOWN if o in target]:
-        if not isinstance(target[name], Tensor): raise TypeError(f"target[{name!r}]={shorten(target[name])}; expected a tensor or an array")
+        if not isinstance(target[name], Tensor) or target[name].device.type=='meta':
+            raise TypeError(f"target[{name!r}]={shorten(target[name])}; expected a tensor or an array with data")
         shape,(axis,n) = tuple(target[name].shape),sizes.get(name, (0,None))
         if len(shape)!=_SHOWN[name] or n is not None and shape[axis]!=n or name in _BOXES and shape[0]%T:
             raise ValueError(f"target[{name!r}] has shape {shape}; expected ground truth of one sequence of {T} frames, "
@@ -393,6 +394,7 @@ def show_truth(
     K = int(target['instance'].max()) if 'instance' in target else 0
     K = next((len(target[o])//(T if o in _BOXES else 1) for o in (*_BOXES,'modal_masks','masks','labels') if o in target), K)
     names = [str(int(o)) for o in target['labels']] if 'labels' in target else None
+    if names and len(names)!=K: raise ValueError(f"target['labels'] has {len(names)} entries; expected {K}, one for each digit")
     figsize = figsize or (1.7*T, 1.7*(1+len(flows)) + .4*('caption' in target))
     axs = plt.subplots(1+len(flows), T, figsize=figsize, squeeze=False, layout='constrained')[1]
     for ax in axs[1:].flat: ax.axis('off')

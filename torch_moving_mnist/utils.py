@@ -7,7 +7,7 @@ __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'sh
            'animate', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed', 'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, errno, functools, importlib.util, io, math, os, random, secrets, stat, sys
+import base64, contextlib, copy, errno, functools, importlib.util, io, itertools, math, os, random, secrets, stat, sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -25,6 +25,8 @@ def to_pixels(
     im,        # Image `(H,W)`, `(C,H,W)` or `(H,W,C)`, C 1 or 3: a tensor, an array or anything `np.asarray` accepts
 )->np.ndarray: # `(H,W)` or `(H,W,3)`, values unchanged
     "Convert one image to the layout that matplotlib expects"
+    if isinstance(im, range): raise TypeError(f"im={shorten(im)}; expected an image")
+    if getattr(im, 'is_meta', False): raise ValueError(f"im is a {shorten(im)} on device 'meta'; expected a tensor with data")
     a = im.detach().cpu() if isinstance(im, Tensor) else im
     a = a.float().numpy() if isinstance(a, Tensor) and a.dtype==torch.bfloat16 else np.asarray(a)
     if a.ndim==3 and a.shape[0] in (1,3): a = a.transpose(1,2,0)
@@ -39,7 +41,7 @@ def flatten_images(
     ims, # Image, video `(T,C,H,W)` or `(T,H,W)`, batch `(B,T,C,H,W)`, or lists of these
 )->list: # Arrays as `to_pixels` returns them
     "List every single image in `ims`, in reading order"
-    if isinstance(ims, (str, bytes, dict)) or not hasattr(ims, '__iter__'):
+    if isinstance(ims, (str, bytes, dict, range)) or not hasattr(ims, '__iter__'):
         raise TypeError(f"ims={shorten(ims)}; expected images: a tensor, an array, or a list of them")
     if isinstance(ims, (Tensor, np.ndarray)) and ims.ndim<2: raise ValueError(f"ims has shape {tuple(ims.shape)}; expected at least (H,W)")
     if not isinstance(ims, (list, tuple)) and _is_image(np.shape(ims)): return [to_pixels(ims)]
@@ -159,14 +161,22 @@ def show_images(
     nrows,ncols = check_count('nrows', nrows, 1, 1000), None if ncols is None else check_count('ncols', ncols, 1, 1000)
     pixels = flatten_images(ims)
     if not pixels: raise ValueError("ims is empty; expected at least one image")
-    titles = [None]*len(pixels) if titles is None else list(titles)
-    if len(titles)!=len(pixels): raise ValueError(f"titles has {len(titles)} entries; expected one for each of {len(pixels)} images")
+    titles = _check_titles(titles, len(pixels))
     if ncols is None: ncols = math.ceil(len(pixels)/nrows)
     nrows = max(nrows, math.ceil(len(pixels)/ncols))
     axs = plt.subplots(nrows, ncols, figsize=figsize or (1.5*ncols, 1.5*nrows), squeeze=False)[1]
     for ax in axs.flat[len(pixels):]: ax.axis('off')
     for ax,p,title in zip(axs.flat, to_unit(pixels), titles): _draw(ax, p, title, kwargs)
     return axs
+
+def _check_titles(titles, n):
+    "One title for each of n images"
+    if titles is None: return [None]*n
+    if not hasattr(titles, '__iter__') or not getattr(titles, 'ndim', 1):
+        raise TypeError(f"titles={shorten(titles)}; expected one for each of {n} images")
+    titles = list(itertools.islice(titles, n+1))
+    if len(titles)==n: return titles
+    raise ValueError(f"titles has {len(titles)}{' or more' if len(titles)>n else ''} entries; expected one for each of {n} images")
 
 # %% ../nbs/01_utils.ipynb #ad98d9b1
 class GIF(bytes):
@@ -226,7 +236,7 @@ def animate(
     fps : float, default 10
         Frames per second, 0.1 to 50. A GIF stores the duration of a frame in hundredths of a second, so the nearest duration is used.
     zoom : int, default 2
-        Side of each pixel in the GIF, screen pixels, at least 1.
+        Side of each pixel in the GIF, screen pixels, 1 to 100. The GIF has at most 65,535 rows and columns.
 
     Returns
     -------
@@ -243,8 +253,8 @@ def animate(
     """
     if isinstance(fps, bool) or not isinstance(fps, (int, float)): raise TypeError(f"fps={shorten(fps)}; expected a number from 0.1 to 50")
     if not .1<=fps<=50: raise ValueError(f"fps={shorten(fps)}; expected a number from 0.1 to 50")
-    zoom = check_count('zoom', zoom)
-    if not isinstance(frames, (Tensor, np.ndarray, list, tuple)):
+    zoom = check_count('zoom', zoom, 1, 100)
+    if not isinstance(frames, (Tensor, np.ndarray, list, tuple)) or not getattr(frames, 'ndim', 1):
         raise TypeError(f"frames={shorten(frames)}; expected a tensor, an array, or a list of images")
     videos = [[to_pixels(im) for im in video] for video in (frames if _are_videos(frames) else [frames])]
     if not videos or not videos[0]: raise ValueError("frames is empty; expected at least one frame")
@@ -253,6 +263,8 @@ def animate(
         raise ValueError(f"frames differ in shape or number: {sorted(map(str, shapes))}; expected one image shape and one video length")
     unit = iter(to_unit([p for v in videos for p in v]))
     grid = tile([[next(unit) for _ in v] for v in videos])
+    side = max(grid[0].shape)*zoom
+    if side>65_535: raise ValueError(f"zoom={zoom} makes the GIF {side:,} pixels wide or high; expected at most 65,535")
     return encode_gif([np.round(p*255).astype(np.uint8).repeat(zoom,0).repeat(zoom,1) for p in grid], 10*round(100/fps))
 
 # %% ../nbs/01_utils.ipynb #c3f06ba3
@@ -310,7 +322,7 @@ def save_gif(
     fps : float, default 10
         Frames per second, 0.1 to 50. A GIF stores the duration of a frame in hundredths of a second, so the nearest duration is used.
     zoom : int, default 2
-        Side of each pixel in the GIF, screen pixels, at least 1.
+        Side of each pixel in the GIF, screen pixels, 1 to 100. The GIF has at most 65,535 rows and columns.
 
     Raises
     ------
