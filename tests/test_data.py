@@ -571,3 +571,22 @@ def test_wrong_indices_are_refused(fonts, index, error):
 @pytest.mark.parametrize('kw', [dict(transform=lambda x: x), dict(concat=False)])
 def test_batches_of_bytes_refuse_what_applies_to_samples(fonts, kw):
     with pytest.raises(TypeError, match='with transform or concat=False'): fonts(**kw)[[0,1]]
+
+
+class Annotated(MovingMNIST):
+    def __init__(self, **kw):
+        super().__init__(**kw)
+        self.transforms,self.speed,self.state,self.path = [],3,{},'a'
+        self.path = 'b'
+
+
+def test_subclasses_have_attributes_of_their_own():
+    ds = Annotated(digits='fonts', normalize=False)
+    assert (ds.transforms, ds.speed, ds.state, ds.path)==([], 3, {}, 'b')
+    with pytest.raises(AttributeError, match='split cannot be changed|device cannot be changed'): ds.device = 'cpu'
+
+
+def test_unsigned_indices_do_not_wrap(fonts):
+    for i in (np.array([2**64-1], np.uint64), torch.tensor([2**63], dtype=torch.uint64)):
+        with pytest.raises(IndexError, match='out of range'): fonts()[i]
+    assert torch.equal(fonts()[np.array([3], np.uint64)], fonts()[[3]])

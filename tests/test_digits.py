@@ -338,3 +338,20 @@ def test_digits_smaller_than_usual_on_a_small_canvas():
 @pytest.mark.parametrize('labels', [[-1]*70, [*range(69), -3]])
 def test_negative_labels_are_refused(labels):
     with pytest.raises(ValueError, match='labels of digits contain -.*expected whole numbers from 0'): load_digits((torch.ones(70,8,8, dtype=torch.uint8), torch.tensor(labels)))
+
+
+@pytest.mark.parametrize('dtype', [np.uint16, np.uint32, np.uint64, np.int8])
+def test_labels_of_any_whole_number_dtype(dtype):
+    images = np.zeros((7,5,5), np.uint8) + np.arange(7, dtype=np.uint8)[:,None,None]
+    assert load_digits((images, np.arange(7).astype(dtype))).labels.tolist()==list(range(5))
+
+
+class Numbered(list):
+    classes = ['0 - zero','1 - one']
+
+
+def test_numbered_class_names_are_not_words():
+    items = Numbered([(torch.full((1,4,4), i, dtype=torch.uint8), i%2) for i in range(9)])
+    assert load_digits(items).names is None
+    items.classes = ['cat','dog']
+    assert load_digits(items).names==('cat','dog')

@@ -317,3 +317,23 @@ def test_names_of_files_are_checked(path):
 def test_grids_have_at_most_a_thousand_rows_and_columns(name):
     for n in (1001, 2**70):
         with pytest.raises(ValueError, match=f'{name}=.*at most 1000'): show_images(torch.zeros(2,8,8), **{name: n})
+
+
+# Long runs
+
+def usage(): return int(open('/proc/self/statm').read().split()[1])*os.sysconf('SC_PAGE_SIZE')/2**20, len(os.listdir('/proc/self/fd'))
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='Linux only')
+def test_memory_and_descriptors_stay_flat():
+    kw = dict(digits='fonts', num_frames=5, normalize=False, seed=0)
+    def work(n, m):
+        ds = MovingMNIST(**kw, targets=['labels','boxes','masks'])
+        for _ in range(n): ds.get_batch(8)
+        for _ in range(m):
+            other = MovingMNIST(**kw, background=torch.zeros(3,40,40, dtype=torch.uint8), color='random')
+            next(iter(other.batches(1, 4))), next(iter(other.stream(4, 1))), other.draw(4).matrix
+    work(100, 10)
+    memory,files = usage()
+    work(500, 40)
+    after = usage()
+    assert after[0]-memory<40 and after[1]<=files

@@ -267,3 +267,20 @@ def test_scenes_name_their_digits_and_refuse_others(fonts, tmp_path):
     unnamed = dataclasses.replace(stored, digits=None, digit=stored.digit.clamp(max=99))
     assert test.render(unnamed).shape==train.render(unnamed).shape # Not checked
     with pytest.raises(ValueError, match='different digits'): concatenate([scene, test.draw(2)])
+
+
+def test_keys_of_any_type_are_refused(fonts):
+    with pytest.raises(ValueError, match='recipe has the unknown keys'): MovingMNIST.from_recipe({**fonts().recipe, 3: 1, 'a': 2, None: 3})
+
+
+def test_backgrounds_motions_and_conditions_of_a_recipe_can_be_replaced(fonts):
+    black = torch.zeros(3,40,40, dtype=torch.uint8)
+    plain,pictured = fonts(),fonts(background=black)
+    assert MovingMNIST.from_recipe(plain.recipe, background=black)[0].shape[1]==3 and MovingMNIST.from_recipe(pictured.recipe, background=None, normalize=False)[0].shape[1]==1
+    with pytest.raises(ValueError, match='background has'): MovingMNIST.from_recipe(pictured.recipe, background=black + 1)
+    with pytest.raises(ValueError, match='background'): MovingMNIST.from_recipe(pictured.recipe)
+    def own(rng, K, times, *, period=3, **_): return dict(translate=rng.uniform(K, 2)[:,:,None]*times[:,None]%period)
+    recipe = fonts(motion=own, motion_params=dict(period=2)).recipe
+    assert torch.equal(MovingMNIST.from_recipe(recipe, motion=own)[0], fonts(motion=own, motion_params=dict(period=2))[0])
+    assert torch.equal(MovingMNIST.from_recipe(recipe, motion='bounce')[0], fonts(motion='bounce')[0])
+    assert torch.equal(MovingMNIST.from_recipe(fonts(where=lambda s: s.digit[:,0]>0).recipe, where=None)[0], fonts()[0])

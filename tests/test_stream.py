@@ -384,13 +384,16 @@ def late(*args): raise Timeout
 signal.signal(signal.SIGALRM, late)
 def kick():
     for i in range(60):
-        time.sleep(random.uniform(.004, .02))
+        time.sleep(random.uniform(.02, .03))
         os.kill(os.getpid(), (signal.SIGINT, signal.SIGALRM)[i % 2])
 sender,arrived = threading.Thread(target=kick),[]
 sender.start()
-while sender.is_alive():
+going = True
+while going:
     try:
-        while sender.is_alive(): ds.get_batch(128)
+        while going:
+            going = sender.is_alive()
+            ds.get_batch(128)
     except (KeyboardInterrupt, Timeout) as e: arrived.append(type(e).__name__)
 print(len(arrived), arrived.count('Timeout'), signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.getsignal(signal.SIGALRM) is late)
 """
@@ -399,4 +402,4 @@ print(len(arrived), arrived.count('Timeout'), signal.getsignal(signal.SIGINT) is
 def test_interrupts_are_raised_in_the_main_thread_and_print_nothing():
     r = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True)
     n,timeouts,*restored = r.stdout.split()
-    assert not r.stderr and restored==['True','True'] and int(n)>=55 and int(timeouts)>=25 # Two signals of a kind in one step count once
+    assert not r.stderr and restored==['True','True'] and int(n)>=57 and int(timeouts)>=27 # Two signals of a kind count once if the machine stalls

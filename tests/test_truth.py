@@ -686,3 +686,30 @@ def test_fashion_mnist_has_nouns(tmp_path, monkeypatch):
 @pytest.mark.parametrize('names', [['shirt'], ['shirt',3], 'ab', ['shirt','']])
 def test_names_must_fit_the_labels(names):
     with pytest.raises((ValueError, TypeError), match='names|digits'): MovingMNIST(digits=(FONTS.images[:40], torch.arange(40) % 2, names))
+
+
+@pytest.mark.parametrize('device', [None,'meta'])
+def test_detections_and_plots_do_not_depend_on_the_default_device(device):
+    ds = MovingMNIST(digits='fonts', num_digits=2, num_frames=3, normalize=False, seed=0, targets=('labels','boxes','instance','flow'))
+    frames,target = ds[0]
+    expected = per_frame(target)
+    torch.set_default_device(device)
+    try:
+        found = per_frame(target)
+        show_truth(frames, {k: o for k,o in target.items() if k!='boxes'})
+    finally: torch.set_default_device(None)
+    assert all(torch.equal(a[k], b[k]) for a,b in zip(found, expected) for k in b)
+    plt.close('all')
+
+
+def test_plots_take_arrays_and_refuse_what_has_no_frames():
+    ds = MovingMNIST(digits='fonts', num_digits=2, num_frames=3, normalize=False, seed=0, targets=('labels','boxes','masks','flow','flow_valid'))
+    frames,target = ds[0]
+    arrays = {k: np.asarray(o) for k,o in target.items()}
+    assert show_truth(frames.numpy(), arrays).shape==show_truth(frames, target).shape==(2,3)
+    assert all(torch.equal(a[k], b[k]) for a,b in zip(per_frame(arrays), per_frame(target)) for k in b)
+    with pytest.raises(ValueError, match='frames is empty'): show_truth(frames[:0], {})
+    for wrong in dict(boxes=3), dict(labels=[1,2]), dict(masks='a'):
+        with pytest.raises(TypeError, match=r"target\['(boxes|labels|masks)'\]=.*expected a tensor or an array"): show_truth(frames, wrong)
+    with pytest.raises(ValueError, match=r"target\['labels'\] has 3 entries; expected 2"): show_truth(frames, {**target, 'labels': torch.zeros(3)})
+    plt.close('all')

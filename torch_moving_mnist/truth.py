@@ -403,7 +403,8 @@ def show_truth(
         _slots(axs[0,t], target, t, K, T, names)
     for row,name in zip(axs[1:], flows):
         step,valid = target[name].cpu().numpy(), target.get(name+'_valid')
-        for i,(image,uv) in enumerate(zip(flow_to_image(torch.from_numpy(step)) if len(step) else (), step)):
+        with torch.device('cpu'): images = flow_to_image(torch.from_numpy(step)) if len(step) else () # It uses the default device
+        for i,(image,uv) in enumerate(zip(images, step)):
             a,b = (i+1,i) if name=='backward_flow' else (i,i+1)
             show_image(image, row[a], f'{name.split("_")[0]} {a} → {b}')
             _arrows(row[a], uv, None if valid is None else valid[i].cpu().numpy())

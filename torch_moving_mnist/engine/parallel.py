@@ -6,7 +6,7 @@
 __all__ = ['LARGE', 'CACHE_LIMIT', 'allocate', 'workspace', 'parallel_for']
 
 # %% ../../nbs/engine/05_parallel.ipynb #1c210014
-import contextlib, ctypes, math, os, signal, threading, weakref
+import contextlib, ctypes, math, os, signal, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -15,19 +15,28 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/engine/05_parallel.ipynb #b2bd9559
-LARGE = 2**22       # Bytes from which on memory is cached
-CACHE_LIMIT = 2**28 # Bytes in the cache at most
-_cached = {}        # Number of bytes → buffers
+LARGE = 2**22            # Bytes from which on memory is cached
+CACHE_LIMIT = 2**28      # Bytes in the cache at most
+_cached = []             # Buffers, those in use included
+_lock = threading.RLock()
+if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
-class _Lease:
-    "Refers to a buffer, and returns it to the cache when nothing refers to the lease any more"
-    def __init__(self, buffer):
-        self.__array_interface__ = buffer.__array_interface__
-        weakref.finalize(self, _release, buffer).atexit = False
+def _is_idle(i): return sys.getrefcount(_cached[i])==2 # The cache and the argument refer to it, no result does
 
-def _release(buffer):
-    if len(buffer) + sum(n*len(o) for n,o in list(_cached.items()))>CACHE_LIMIT: _cached.clear()
-    if len(buffer)<=CACHE_LIMIT: _cached.setdefault(len(buffer), []).append(buffer)
+def _large(
+    n:int,       # Bytes
+)->np.ndarray:   # `(n,)` uint8
+    "A buffer from the cache, or a new one, which is cached if there is room"
+    with _lock:
+        sizes = [len(o) for o in _cached]
+        for i,size in enumerate(sizes):
+            if size==n and _is_idle(i): return _cached[i]
+        if sum(sizes) + n>CACHE_LIMIT:
+            for i in reversed(range(len(_cached))):
+                if _is_idle(i): del _cached[i]
+        buffer = np.empty(n, np.uint8)
+        if sum(map(len, _cached)) + n<=CACHE_LIMIT: _cached.append(buffer)
+        return buffer
 
 def allocate(
     shape:tuple, # Shape of the tensor
@@ -35,9 +44,7 @@ def allocate(
 )->Tensor:       # Uninitialised
     "Allocate memory for a result"
     n = math.prod(shape)*np.dtype(dtype).itemsize
-    try: buffer = _cached[n+64].pop()
-    except (KeyError, IndexError): buffer = np.empty(n+64, np.uint8)
-    if n>=LARGE: buffer = np.asarray(_Lease(buffer)) # Views refer to the lease, not to the buffer
+    buffer = _large(n+64) if n>=LARGE else np.empty(n+64, np.uint8)
     start = -buffer.ctypes.data % 64
     return torch.from_numpy(buffer[start:start+n].view(dtype).reshape(shape))
 
@@ -71,9 +78,16 @@ def _signals_wait():
                         signal.signal(k, o)
                         restored.add(k)
             except BaseException as e: arrived.append((None, e))
-        for number,frame in arrived:
-            if number is None: raise frame
-            handlers[number](number, frame)
+        _deliver(arrived, handlers)
+
+def _deliver(arrived, handlers):
+    "Call the handlers one after another, also if one raises"
+    if not arrived: return
+    number,frame = arrived.pop(0)
+    try:
+        if number is None: raise frame
+        handlers[number](number, frame)
+    finally: _deliver(arrived, handlers)
 
 _SIGNALS = [o for o in (getattr(signal, f'SIG{n}', None) for n in ('INT','TERM','ALRM','HUP','USR1','USR2')) if o is not None]
 
