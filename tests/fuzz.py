@@ -282,4 +282,9 @@ def table(counts):
     return '\n'.join(f"{call:<18}{counts[call,'result']:>8} results{counts[call,'refused']:>8} refused" for call in rows) + f'\n{sum(counts.values()):,} calls'
 
 
-if __name__=='__main__': print(table(run(int(sys.argv[1]) if len(sys.argv)>1 else 1000)))
+if __name__=='__main__':
+    with contextlib.suppress(ImportError, ValueError): # A call that needs memory without bound fails before it takes the machine's
+        import resource
+        resource.setrlimit(resource.RLIMIT_DATA, (5*2**30,)*2)
+    torch.set_printoptions(threshold=3)
+    print(table(run(int(sys.argv[1]) if len(sys.argv)>1 else 1000)))

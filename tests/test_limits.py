@@ -82,10 +82,10 @@ def test_values_out_of_range_are_refused_by_name(kw, name):
     assert str(e.value).startswith(name) and 'expected' in str(e.value) or name=='img_size=64' and 'smaller than the 100-pixel digits' in str(e.value)
 
 
-@pytest.mark.parametrize('motion', [k for k,o in MOTIONS.items() if o.any_time])
-@pytest.mark.parametrize('kw', [{}, dict(affine_params=dict(scale=(.001,.001), angle=(-4,4))), dict(affine_params=dict(shear=(-45,45), translate=((-1e6,1e6),)*2)), dict(affine_params=dict(scale=(1000,1000)))], ids=str)
+EXTREMES = [dict(affine_params=o) for o in (dict(scale=(.001,.001), angle=(-4,4)), dict(shear=(-45,45), translate=((-1e6,1e6),)*2), dict(scale=(1000,1000)))]
+
+@pytest.mark.parametrize('motion,kw', [(k, {}) for k,o in MOTIONS.items() if o.any_time] + [(k, o) for k in ('affine','velocity') for o in EXTREMES], ids=str)
 def test_poses_are_finite_at_any_time_that_is_accepted(motion, kw):
-    if kw and motion not in ('affine','velocity'): pytest.skip('takes no such parameters')
     ds = MovingMNIST(digits='fonts', motion=motion, num_digits=2, seed=0, **kw)
     scene = ds.draw(64, times=[*([-MAX_FRAMES,-1000,-1.5] if motion!='subpixel_bounce' else []), 0, .5, 1000, MAX_FRAMES])
     for o in (scene.angle, scene.translate, scene.scale, scene.shear, scene.stretch, scene.matrix): assert o.isfinite().all()
@@ -337,3 +337,69 @@ def test_memory_and_descriptors_stay_flat():
     work(500, 40)
     after = usage()
     assert after[0]-memory<40 and after[1]<=files
+
+
+@pytest.mark.parametrize('kw', [dict(classes=range(10**9)), dict(classes=range(9, 10**9)), dict(color=range(10**9)), dict(normalize=range(10**9)), dict(normalize=(range(10**9), 1)), dict(num_digits=range(1, 10**9)), dict(targets=range(10**9))], ids=str)
+def test_lists_without_end_are_refused_at_once(kw):
+    name, = kw
+    with pytest.raises((ValueError, TypeError), match=f'{name}='): MovingMNIST(digits='fonts', **kw)
+
+
+def test_indices_and_times_without_end_are_refused_at_once():
+    ds = MovingMNIST(digits='fonts', num_frames=2, length=10**10, seed=0)
+    for call in (lambda: ds[range(10**9)], lambda: ds[:], lambda: ds.get_batch(indices=range(10**9)), lambda: ds.__getitems__(range(10**9)), lambda: ds.draw(times=range(10**9)), lambda: ds.draw(2)[range(10**9)]):
+        with pytest.raises(ValueError, match='(indices|times|position).*expected.*at most'): call()
+
+
+@pytest.mark.parametrize('motion', ['bounce','trajgru','affine', lambda rng, K, times, **_: dict(translate=rng.uniform(K, 2)[:,:,None]*times[:,None])])
+def test_conditions_see_whole_sequences_also_when_statistics_are_measured(motion):
+    seen = set()
+    def where(scene): return seen.add(scene.angle.shape[2]) or scene.translate[:,0,400,0]>-1e9
+    MovingMNIST(digits='fonts', num_digits=1, num_frames=500, motion=motion, normalize='measured', where=where, seed=0)
+    assert seen=={500}
+
+
+def test_patches_are_sampled_without_a_pattern():
+    wide = (torch.arange(4096)*256//4096).byte().view(1,1,4096)
+    mean,std = MovingMNIST(digits='fonts', normalize='measured', img_size=4096, num_digits=1, background=wide, seed=0).stats
+    assert abs(mean[0]-.5)<.015 and abs(std[0]-.29)<.01
+
+
+def test_scenes_with_gradients_render():
+    ds = MovingMNIST(digits='fonts', num_frames=2, seed=0)
+    scene = ds.draw(2)
+    for k in ('angle','translate','gain'): assert torch.equal(ds.render(changed(scene, **{k: getattr(scene, k).clone().requires_grad_()})), ds.render(scene))
+
+
+def test_empty_selections_print_and_long_checksums_are_refused(scene):
+    assert 'Scene(0 sequences' in repr(scene[[]])
+    with pytest.raises(TypeError, match='digits=.*at most 64'): changed(scene, digits='x'*65)
+
+
+def test_a_compressible_scene_comes_back(tmp_path):
+    ds = MovingMNIST(digits='fonts', motion='reflect', num_frames=20, num_digits=2, seed=0)
+    scene = ds.draw(60_000)
+    scene.save(tmp_path/'a.npz')
+    assert torch.equal(load(tmp_path/'a.npz').translate, scene.translate)
+
+
+@pytest.mark.parametrize('mode', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused_before_they_are_read(scene, stored, mode):
+    archive(stored, {k: npy(np.asarray(v)) for k,v in vars(scene).items() if v is not None}, mode)
+    with pytest.raises(ValueError, match='digit is damaged: it is not compressed as NumPy does it'): load(stored)
+
+
+PIXELWISE = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(torch.linspace(.1,.5,4096).view(1,64,64), torch.full((1,64,64), .3))])
+
+@pytest.mark.parametrize('tfms', [PIXELWISE, lambda x: (x/255)**2, lambda x: x/255 + torch.rand(x.shape)], ids=['pixelwise','square','noise'])
+def test_transforms_that_are_no_straight_line_cannot_be_undone(tfms):
+    ds = MovingMNIST(digits='fonts', num_frames=2, seed=0)
+    ds.batch_tfms = tfms
+    with pytest.raises(ValueError, match='batch_tfms=.*cannot be undone'): ds.denormalize(torch.zeros(1,64,64))
+
+
+def test_home_folders_are_expanded_on_the_way_back(scene, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    scene.save('~/a.npz')
+    assert torch.equal(load('~/a.npz').angle, scene.angle)
+    with pytest.raises(ValueError, match='is a folder'): scene.save(str(tmp_path/'new') + os.sep)

@@ -321,6 +321,33 @@ def test_a_stream_of_a_subclass_that_overrides_get_batch_has_no_end(workers):
     with pytest.raises(ValueError, match='get_batch of a subclass takes 2 sequences; expected 4'): next(iter(Halved(**kw).stream(4)))
 
 
+class Twice(MovingMNIST):
+    def get_batch(self, bs=32): return super().get_batch(bs), super().get_batch(bs)
+
+
+def test_a_stream_refuses_a_subclass_that_takes_sequences_twice():
+    kw = dict(digits='fonts', num_digits=1, num_frames=1, img_size=32, normalize=False, seed=0)
+    with pytest.raises(ValueError, match='takes sequences twice'): next(iter(Twice(**kw).stream(4)))
+
+
+SIGNALS = """
+import os, signal, time
+from torch_moving_mnist.engine import parallel
+got = []
+signal.signal(signal.SIGUSR1, lambda *args: got.append(1))
+try:
+    with parallel._signals_wait():
+        for o in (signal.SIGINT, signal.SIGUSR1):
+            os.kill(os.getpid(), o)
+            time.sleep(.02)
+except KeyboardInterrupt: print(got)
+"""
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no such signals on this system')
+def test_a_handler_that_raises_does_not_lose_the_next_signal():
+    assert subprocess.run([sys.executable, '-c', SIGNALS], capture_output=True, text=True).stdout=='[1]\n'
+
+
 def test_a_state_from_before_is_gone_back_to(fonts):
     torchdata = pytest.importorskip('torchdata.stateful_dataloader')
     loader = torchdata.StatefulDataLoader(fonts(seed=0).stream(2, 3), batch_size=None)

@@ -118,7 +118,10 @@ def levels_of(
     heights,widths = ((o - torch.arange(n, device=scene.digit.device)*_SIDE).clamp(max=_SIDE) for o,n in ((H,rows), (W,columns)))
     def count(where):
         area = heights[where[:,2]]*widths[where[:,3]]
-        chosen = slice(None, None, -(-len(where)//most))
+        chosen = slice(None) # All patches, or a random sample, the same every time
+        if len(where)>most:
+            rng = torch.Generator('cpu').manual_seed(0)
+            chosen = torch.randint(len(where), (most,), generator=rng, device='cpu').to(where.device)
         levels = sum(count_levels(*_render_patches(ds, scene, o, heights, widths)) for o in where[chosen].split(64))
         return levels*(area.sum()/area[chosen].sum()).item()
     levels = count(touched.nonzero()) if touched.any() else 0
@@ -142,16 +145,17 @@ def measure_stats(
 )->tuple:         # Two lists of one number per channel
     "Statistics of rendered sequences, in bounded memory"
     model,K = check_motion(ds.motion, ds.affine_params, ds.motion_params)[0],max(ds.num_digits)
-    any_time,(H,W) = model.any_time and not model.own,ds.canvas_size
-    drawn = ds.num_frames if any_time else min(first, ds.num_frames)
+    any_time,(H,W) = model.any_time and not model.own and not ds.where,ds.canvas_size
+    drawn = ds.num_frames if any_time or ds.where else min(first, ds.num_frames) # A condition applies to whole sequences
     T = min(most, drawn)
     chosen = torch.linspace(0, drawn-1, T, device='cpu').round()
     n = min(max(budget//(T*H*W), 64), 2048, max(2**20//(K*(T if any_time else drawn)), 1))
-    poses,pixels = K*T*-(-max(H, W)//_SIDE),T*H*W*ds.channels if H*W<=_LARGE else 1
-    part = max(min(2**22//poses, 2**25//pixels), 1)
+    rows,columns = -(-H//_SIDE),-(-W//_SIDE)
+    pixels = T*H*W*ds.channels if H*W<=_LARGE else 32*T*rows*columns
+    part = max(min(2**22//(K*T*max(rows, columns)), 2**25//pixels), 1)
     def draw(index):
         if any_time: return ds._draw(ds.seed or 0, index, measure=True, times=chosen.double().to(index.device))
-        moments = dict(times=torch.arange(drawn, device=index.device).double()) if model.own else dict(num_frames=drawn)
+        moments = dict(times=torch.arange(drawn, device=index.device).double()) if model.own and not ds.where else dict(num_frames=drawn)
         return select_frames(ds._draw(ds.seed or 0, index, measure=True, **moments), chosen.long().to(ds.device))
     numbers = torch.arange(n, device=ds._draw_device).split(part)
     return mean_and_std(sum(levels_of(ds, draw(o), max(4096*len(o)//n, 16)) for o in numbers))
@@ -185,13 +189,16 @@ def black_and_white(
     device,
 )->Tensor:          # `(2,C,1,1)`
     "What transforms make of 0 and of 255 in each channel"
-    ends = torch.tensor([0,255], dtype=torch.uint8, device=device)[:,None,None,None,None].expand(2, 1, channels, *size)
-    if tfms is None: return ends[:,0,:,:1,:1]/255
-    x = tfms(ends)
-    if not isinstance(x, Tensor) or x.ndim!=5 or x.shape[0]!=2 or not x[0,0,:,0,0].ne(x[1,0,:,0,0]).all():
-        raise ValueError(f"batch_tfms={shorten(tfms)} cannot be undone: black and white become {shorten(x)}; "
-                         "expected different values `(B,T,C,H,W)` for each channel")
-    return x[:,0,:,:1,:1]
+    ends = torch.tensor([0,255,102], dtype=torch.uint8, device=device)[:,None,None,None,None].expand(3, 1, channels, *size)
+    if tfms is None: return ends[:2,0,:,:1,:1]/255
+    try: x = tfms(ends[...,:64,:64]) # Large canvases need not be filled
+    except Exception: x = tfms(ends)
+    if isinstance(x, Tensor) and x.ndim==5 and len(x)==3 and x.numel():
+        low,high,middle = (o.double() for o in x[:,0])
+        flat = all(o.sub(o[:,:1,:1]).abs().max()<=1e-5*(high-low).abs().max() for o in (low,high,middle)) # The same for all pixels
+        if flat and (low!=high).all() and ((middle-low)/(high-low) - 102/255).abs().max()<.01: return x[:2,0,:,:1,:1]
+    raise ValueError(f"batch_tfms={shorten(tfms)} cannot be undone: 0, 255 and 102 become {shorten(x)}; "
+                     "expected `(B,T,C,H,W)`, a straight line for each channel")
 
 # %% ../nbs/40_data.ipynb #dd8baa88
 def _check_params(ds, **given): # One of `affine_params` and `motion_params`

@@ -15,7 +15,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from .checks import check_choice, check_count, shorten
+from .checks import check_choice, check_count, check_length, shorten
 
 # %% ../nbs/11_digits.ipynb #47191dee
 SPLITS = 'train', 'valid', 'test'
@@ -237,9 +237,10 @@ def _of_classes(images, labels, classes):
         raise TypeError(f"classes={shorten(classes)}; expected a list of at least one label, or None for all")
     if labels is None: raise ValueError(f"classes={shorten(classes)}, but the digits have no labels; expected a pair (images, labels)")
     known = labels.unique().tolist()
+    check_length('classes', classes, 2**20)
     for o in classes:
         if isinstance(o, bool) or o not in known:
-            raise ValueError(f"classes={shorten(list(classes))} holds {shorten(o)}; expected some of {known}")
+            raise ValueError(f"classes={shorten(classes)} holds {shorten(o)}; expected some of {known}")
     chosen = torch.isin(labels, torch.tensor(list(classes), device='cpu'))
     return images[chosen], labels[chosen]
 

@@ -306,6 +306,7 @@ class Motion:
 _fraction = functools.partial(check_number, least=0, most=1)
 _whole = functools.partial(check_count, least=1, most=1000)
 _speed = functools.partial(check_range, least=0)
+_factor = functools.partial(check_range, least=.1, most=10)
 _margin = functools.partial(check_number, least=0, most=2**15)
 MOTIONS = {
     'affine': Motion(affine_motion, check_affine_params, takes='affine_params'),
@@ -314,8 +315,8 @@ MOTIONS = {
     'reflect': Motion(reflect, _checked(speed=(.1,_fraction))),
     'stochastic_bounce': Motion(stochastic_bounce, _checked(speed=(4,_whole)), any_time=False),
     'subpixel_bounce': Motion(subpixel_bounce, _checked(speed=(4,_whole), stochastic=(True,check_flag))),
-    'trajgru': Motion(trajgru, _checked(speed=((0,3.6),_speed), angle=((-30,30),check_range), scale=((1/1.1,1.1),_check_factors),
-                                        gain=((.6,1),_check_factors), margin=(10,_margin)), any_time=False)}
+    'trajgru': Motion(trajgru, _checked(speed=((0,3.6),_speed), angle=((-30,30),check_range), scale=((1/1.1,1.1),_factor),
+                                        gain=((.6,1),_factor), margin=(10,_margin)), any_time=False)}
 
 # %% ../nbs/20_motion.ipynb #195ad780
 def check_motion(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .affine import affine_matrix
-from .checks import check_count, shorten
+from .checks import check_count, check_length, shorten
 from .utils import atomic_path
 
 # %% ../nbs/10_scene.ipynb #d5947201
@@ -53,6 +53,7 @@ def as_field(
         if not isinstance(value, (Tensor, np.ndarray, list, tuple)): raise TypeError
         x = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError, RuntimeError, OverflowError): raise TypeError(f"{name}={shorten(value)}; {expected}") from None
+    if x.dtype in (torch.uint16, torch.uint32): x = x.long()
     if x.dtype not in _EXACT and not (x.is_floating_point() and x.dtype.itemsize>=2 and not dtype) or x.layout!=torch.strided:
         raise TypeError(f"{name} holds {x.dtype}{'' if x.layout==torch.strided else f', {x.layout}'}; {expected}")
     if dtype: return x if x.dtype==dtype or name=='bounces' else x.to(dtype)
@@ -78,7 +79,8 @@ def check_fields(
     "Accept only the fields of a Scene"
     sizes = {k: _check_size(k, fields[k]) for k in ('digit_size','canvas_size')}
     digits = fields['digits']
-    if not isinstance(digits, (str, type(None))): raise TypeError(f"digits={shorten(digits)}; expected a checksum, as text, or None")
+    if not isinstance(digits, (str, type(None))) or len(digits or '')>64:
+        raise TypeError(f"digits={shorten(digits)}; expected a checksum, at most 64 characters, or None")
     tensors = {k: as_field(k, fields[k]) for k in _AXES if fields[k] is not None or k not in _OPTIONAL}
     check_shapes({k: o.shape for k,o in tensors.items()})
     devices = {k: o.device for k,o in tensors.items()}
@@ -120,6 +122,7 @@ def as_positions(
     n:int, # Number of sequences
 ):         # Index along the first axis
     "Turn one position into a list of one, so that the batch axis is kept"
+    check_length('position', i, 2**24)
     if not hasattr(i, '__index__') or getattr(i, 'ndim', 0): return i
     if not -n<=i<n: raise IndexError(f"position {int(i)} of a Scene of {n} sequences")
     return [int(i)]
@@ -160,7 +163,7 @@ def describe_scene(scene)->str:
     if scene.bounces.any(): rows.append(f'  {"bounces":<10} {(scene.bounces[filled]>0).sum()}')
     if scene.color is not None: rows.append(f'  {"color":<10} {len(scene.color[filled].unique(dim=0))} different')
     if scene.background is not None:
-        speed = scene.drift.diff(dim=1).norm(dim=-1).max() if T>1 else 0
+        speed = scene.drift.diff(dim=1).norm(dim=-1).max() if T>1 and B else 0
         rows.append(f'  {"background":<10} {len(scene.background.unique())} different, drifting at most {speed:.4g} pixels per frame')
     return '\n'.join(rows)
 
@@ -187,7 +190,8 @@ def _read_header(archive, info):
     "Shape and number of bytes of an array in an archive, from its header alone"
     name = info.filename.removesuffix('.npy')
     if name not in (*_AXES, *_SIZES, 'digits'): raise ValueError('it is no field of a Scene')
-    if info.file_size>2**10*info.compress_size + 2**10: raise ValueError('it claims more bytes than the archive can hold')
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise ValueError('it is not compressed as NumPy does it')
+    if info.file_size>2**11*info.compress_size + 2**11: raise ValueError('it claims more bytes than the archive can hold')
     with archive.open(info) as f:
         version = np.lib.format.read_magic(f)
         if version!=(1,0): raise ValueError(f'it has format version {version}; expected (1, 0)')
@@ -232,6 +236,7 @@ def open_regular(path):
     "Open a file for reading bytes; a device or a pipe would be waited for"
     if not isinstance(path, (str, bytes, os.PathLike)) or '\0' in os.fsdecode(path):
         raise TypeError(f"path={shorten(path)}; expected the name of a file")
+    path = os.path.expanduser(os.fsdecode(path))
     if not stat.S_ISREG(os.stat(path).st_mode): raise ValueError(f"path={shorten(os.fsdecode(path))}; expected a regular file")
     return open(path, 'rb')
 

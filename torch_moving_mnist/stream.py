@@ -68,7 +68,8 @@ class Cursor:
         device='cpu',     # Device of the result
     )->Tensor:            # `(n,)` int64
         "The next numbers of this process' shard"
-        if (given := getattr(_given, 'numbers', None)) is not None and given[0] is self: return self._take_given(given[1], n)
+        given = getattr(_given, 'numbers', None)
+        if given and given[0] is self: return self._take_given(given, n)
         shard,shards = shard_of_process(self.home)
         start = 0
         if advance:
@@ -81,15 +82,17 @@ class Cursor:
         index:Tensor, # `(n,)` int64
     ):
         "In this thread, hand out these numbers instead"
-        _given.numbers = self,index
+        _given.numbers = [self,index]
         try: yield
         finally: _given.numbers = None
 
-    def _take_given(self, index, n):
+    def _take_given(self, given, n):
+        if len(given)<2: raise ValueError('get_batch of a subclass takes sequences twice; expected once in each batch of a stream')
+        index = given.pop()
         if n!=len(index): raise ValueError(f"get_batch of a subclass takes {n} sequences; expected {len(index)} in each batch of a stream")
         return index
 
-_given = threading.local() # A cursor and the numbers that it hands out
+_given = threading.local() # A cursor and, until they are taken, the numbers that it hands out
 
 # %% ../nbs/33_stream.ipynb #ee70af2a
 _after_fork = {} # In a forked process: a random number, and the seed of torch's generator that it shares with its parent

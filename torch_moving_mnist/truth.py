@@ -343,12 +343,15 @@ _SHOWN = {'boxes':2, 'modal_boxes':2, 'masks':4, 'modal_masks':4, 'instance':3, 
 def _check_shown(target, T):
     "Check that the ground truth is that of one sequence of `T` frames"
     if not isinstance(target, dict): raise TypeError(f"target={shorten(target)}; expected a dict of ground truth, such as ds[i][1]")
-    sizes = {'masks': (1,T), 'modal_masks': (1,T), 'instance': (0,T), 'flow': (0,T-1), 'backward_flow': (0,T-1)} # (axis, length)
+    flow = [(0,T-1), (1,2)]
+    sides = dict(masks=[(1,T)], modal_masks=[(1,T)], instance=[(0,T)], flow=flow, backward_flow=flow,
+                 boxes=[(1,4)], modal_boxes=[(1,4)]) # (axis, length)
     for name in [o for o in _SHOWN if o in target]:
         if not isinstance(target[name], Tensor) or target[name].device.type=='meta':
             raise TypeError(f"target[{name!r}]={shorten(target[name])}; expected a tensor or an array with data")
-        shape,(axis,n) = tuple(target[name].shape),sizes.get(name, (0,None))
-        if len(shape)!=_SHOWN[name] or n is not None and shape[axis]!=n or name in _BOXES and shape[0]%T:
+        shape = tuple(target[name].shape)
+        fits = len(shape)==_SHOWN[name] and all(shape[axis]==n for axis,n in sides.get(name, []))
+        if not fits or name in _BOXES and shape[0]%T:
             raise ValueError(f"target[{name!r}] has shape {shape}; expected ground truth of one sequence of {T} frames, "
                              "as from ds[i] or as_sample")
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, shorten
+from .checks import check_count, check_number, shorten
 
 if TYPE_CHECKING: from matplotlib.axes import Axes
 else: Axes = Any # Matplotlib is slow to import
@@ -251,13 +251,13 @@ def animate(
         If `frames` is empty, holds an image of another shape, or differs in shape or length between images or videos; or if `fps` or `zoom`
         is out of range.
     """
-    if isinstance(fps, bool) or not isinstance(fps, (int, float)): raise TypeError(f"fps={shorten(fps)}; expected a number from 0.1 to 50")
-    if not .1<=fps<=50: raise ValueError(f"fps={shorten(fps)}; expected a number from 0.1 to 50")
+    fps = check_number('fps', fps, .1, 50)
     zoom = check_count('zoom', zoom, 1, 100)
     if not isinstance(frames, (Tensor, np.ndarray, list, tuple)) or not getattr(frames, 'ndim', 1):
         raise TypeError(f"frames={shorten(frames)}; expected a tensor, an array, or a list of images")
     videos = [[to_pixels(im) for im in video] for video in (frames if _are_videos(frames) else [frames])]
-    if not videos or not videos[0]: raise ValueError("frames is empty; expected at least one frame")
+    if not videos or not videos[0] or not videos[0][0].size:
+        raise ValueError("frames is empty; expected at least one frame of at least one pixel")
     shapes = {tuple(p.shape) for v in videos for p in v} | {len(v) for v in videos}
     if len(shapes)!=2:
         raise ValueError(f"frames differ in shape or number: {sorted(map(str, shapes))}; expected one image shape and one video length")
@@ -273,6 +273,7 @@ def _regular_target(path):
     if not isinstance(path, (str, bytes, os.PathLike)): raise TypeError(f"path={shorten(path)}; expected the name of a file")
     text = os.fsdecode(path)
     if not text or '\0' in text: raise ValueError(f"path={shorten(text)}; expected the name of a file")
+    if text.endswith(os.sep): raise ValueError(f"path={shorten(text)} is a folder; expected the name of a file")
     target = os.path.realpath(os.path.expanduser(text))
     try: mode = os.lstat(target).st_mode
     except FileNotFoundError: return target, None

@@ -59,7 +59,7 @@ _NO_STATS = np.zeros(3, np.float32),np.ones(3, np.float32) # For bytes: not used
 def _as_arrays(backdrop):
     "The tensors of a backdrop, or of none, as arrays"
     if backdrop is None: return _NO_BACKDROP
-    return tuple(o.contiguous().numpy() for o in (backdrop.pictures, backdrop.choice, backdrop.offset.double()))
+    return tuple(o.contiguous().numpy(force=True) for o in (backdrop.pictures, backdrop.choice, backdrop.offset.double()))
 
 def _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes):
     "Bytes, or normalised floats with `stats`; arguments as for `render`, checked"
@@ -67,7 +67,7 @@ def _render_cpu(images, index, matrix, size, gain, composite, interpolation, sta
     (B,K,T),C = matrix.shape[:3],gain.shape[-1]
     frames = allocate((B,T,C,*size), np.uint8 if stats is None else np.float32)
     mean,std = _NO_STATS if stats is None else (np.array(o, np.float32).repeat(C//len(o)) for o in stats)
-    arrays = [o.contiguous().numpy() for o in (images, index, matrix.double(), gain.double())]
+    arrays = [o.contiguous().numpy(force=True) for o in (images, index, matrix.double(), gain.double())]
     settings = paint.MODES[composite],interpolation=='nearest',stats is not None
     out = frames.numpy().reshape(-1)
     results = out.view(np.uint8),(mean if stats is None else out),_NO_BOXES if boxes is None else boxes.numpy()
@@ -150,7 +150,7 @@ def _trace_cpu(images, index, matrix, size, names, gain, labels, composite, inte
     wanted = _with_partners(names)
     def shape_of(name): return B*(name in wanted), *(sides[o] if o in sides else int(o) for o in _RESULTS[name][0])
     out = {k: allocate(shape_of(k), dtype) for k,(_,dtype) in _RESULTS.items()}
-    arrays = [o.contiguous().numpy() for o in (images, index, matrix.double(), gain.double())]
+    arrays = [o.contiguous().numpy(force=True) for o in (images, index, matrix.double(), gain.double())]
     arrays += _as_arrays(backdrop)
     labels = (index if labels is None else labels).contiguous().numpy()
     settings,results = (paint.MODES[composite], interpolation=='nearest'),[o.numpy() for o in out.values()]
