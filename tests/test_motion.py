@@ -681,3 +681,11 @@ def test_own_motions_that_need_gradients_are_refused():
     speed = torch.ones((), requires_grad=True)
     def learned(rng, num_digits, times, **_): return dict(translate=speed*rng.uniform(num_digits, len(times), 2))
     with pytest.raises(ValueError, match='motion=learned returned translate that requires a gradient'): MovingMNIST(digits='fonts', motion=learned, normalize=False)
+
+
+def test_paths_are_the_same_however_many_segments_are_kept(fonts, monkeypatch):
+    ds = fonts(motion='subpixel_bounce', motion_params=dict(speed=50), num_frames=60, seed=3)
+    expected = ds.draw(indices=range(9)),ds.draw(indices=range(9), times=[7.3,0,2.5,100,3])
+    monkeypatch.setattr(module, '_BLOCK', 7)
+    for a,b in zip(expected, (ds.draw(indices=range(9)), ds.draw(indices=range(9), times=[7.3,0,2.5,100,3]))):
+        assert torch.equal(a.translate, b.translate) and torch.equal(a.bounces, b.bounces)

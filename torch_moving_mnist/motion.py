@@ -208,8 +208,10 @@ def _start_and_velocities(rng, num_digits, free, speed):
         yield from ((below(2*speed + 1, words) - speed)*movable).unbind(1)
         words = rng.words(12, num_digits, 2)
 
-def _ricochet(p, velocities, free, end):
-    """Straight segments of the paths until `end`, `(B,K,n,9)`
+_BLOCK = 512 # Segments that are kept before those that hold no frame are dropped
+
+def _ricochet(p, velocities, free, times):
+    """The straight segment of each path at each of `times`, `(B,K,T,9)`
 
     Each segment holds its start time, position (x, y), velocity (x, y), and the number of hits so far:
     of any wall in x and in y, then of the high walls in x and in y.
@@ -217,7 +219,7 @@ def _ricochet(p, velocities, free, end):
     v = next(velocities)
     low,never = torch.zeros_like(free), torch.full_like(free, 1e300)
     now,hits = torch.zeros_like(p[...,:1]), p.new_zeros(*p.shape[:-1], 4)
-    segments = []
+    segments,found,end = [],None,times.max().item()
     while True:
         segments.append(torch.cat([now,p,v,hits], -1))
         up = v>low
@@ -225,10 +227,18 @@ def _ricochet(p, velocities, free, end):
         wait = ((wall-p)/v).where(v!=low, never)
         soonest = wait.amin(-1, keepdim=True)
         now = now + soonest
-        if not now.amin().item()<=end: return torch.stack(segments, 2)
+        done = not now.amin().item()<=end
+        if done or len(segments)==_BLOCK: segments,found = [],_segments_at(times, torch.stack(segments, 2), found)
+        if done: return found
         hit,fresh = wait <= soonest + 1e-9, next(velocities)
         hits = hits + torch.cat([hit, hit & up], -1)
         p,v = wall.where(hit, p + v*soonest), fresh.copysign(-v).where(hit, fresh)
+
+def _segments_at(times, segments, before):
+    "The last segment that has begun at each time, `(B,K,T,9)`; the one from before where none of these has"
+    last = torch.searchsorted(segments[...,0].contiguous(), times.expand(*segments.shape[:2], -1).contiguous(), right=True) - 1
+    found = segments.gather(2, last.clamp(min=0)[...,None].expand(-1,-1,-1,segments.shape[3]))
+    return found if before is None else found.where(last[...,None]>=0, before)
 
 def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, stochastic, **_):
     "Move at whole-pixel velocities, hit walls at the exact time and round positions to whole pixels"
@@ -240,9 +250,7 @@ def subpixel_bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, s
             raise ValueError(f"times={shorten(times.tolist())} with stochastic=True, which is not defined before frame 0; "
                              "expected times from 0, or stochastic=False")
         reached = times + 1e-9 # Tolerance: a hit at the time of a frame counts for that frame, whatever the rounding
-        segments = _ricochet(start, velocities, free, reached.max().item())
-        last = torch.searchsorted(segments[...,0].contiguous(), reached.expand(*start.shape[:2], -1).contiguous(), right=True) - 1
-        now,p,v,hits = segments.gather(2, last[...,None].expand(-1,-1,-1,9)).split([1,2,2,4], -1)
+        now,p,v,hits = _ricochet(start, velocities, free, reached).split([1,2,2,4], -1)
         p = p + v*(times[:,None] - now)
         hits = hits.movedim(-1, 0).contiguous()
         both,high = hits.diff(prepend=hits[...,:1]).split(2)
