@@ -15,7 +15,7 @@ from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
 from torch_moving_mnist.engine.reference import Backdrop, blend, expand_gain, trace_reference
-from torch_moving_mnist.scene import Scene
+from torch_moving_mnist.scene import Scene, with_fields
 from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, per_frame, show_truth
 
 FONTS = load_digits('fonts')
@@ -309,7 +309,7 @@ def test_poses_that_cannot_be_rendered_are_safe(entry, value):
     scene = wild(0, 3, 2, 3)
     broken = getattr(scene, entry).clone()
     broken[1] = value
-    scene = dataclasses.replace(scene, **{entry: broken})
+    scene = with_fields(scene, **{entry: broken}) # `Scene` refuses what is not finite
     for composite in COMPOSITES:
         truth = ground_truth(scene, FONTS, [o for o in TARGETS if o not in ('backdrop','cover')], composite)
         fine = ground_truth(scene[[0,2]], FONTS, ['masks','flow','visibility','boxes'], composite)

@@ -75,7 +75,7 @@ def check_number(
 )->float:
     "Accept only numbers in a range"
     expected = f'expected a number from {least} to {most}'
-    if isinstance(value, bool) or not hasattr(value, '__float__') or getattr(value, 'ndim', 0):
+    if isinstance(value, (bool, type)) or not hasattr(value, '__float__') or getattr(value, 'ndim', 0):
         raise TypeError(f"{name}={shorten(value)}; {expected}")
     if not least<=to_float(value)<=most: raise ValueError(f"{name}={shorten(value)}; {expected}")
     return to_float(value)
@@ -276,7 +276,7 @@ def check_indices(
     try:
         if isinstance(indices, (list, tuple)) and bool in map(type, indices): raise TypeError
         if isinstance(indices, Tensor) and indices.dtype==torch.uint64: indices = indices.numpy(force=True)
-        if isinstance(indices, np.ndarray) and indices.dtype.kind=='u': indices = np.minimum(indices, 2**63-1)
+        if isinstance(indices, np.ndarray) and indices.dtype==np.uint64: indices = np.minimum(indices, 2**63-1)
         if isinstance(indices, np.ndarray) and indices.dtype.kind in 'iu': indices = indices.astype(np.int64)
         idx = torch.as_tensor(indices, device='cpu')
     except (TypeError, ValueError, RuntimeError): raise TypeError(f"indices={shorten(indices)}; {expected}") from None
