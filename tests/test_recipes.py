@@ -284,3 +284,8 @@ def test_backgrounds_motions_and_conditions_of_a_recipe_can_be_replaced(fonts):
     assert torch.equal(MovingMNIST.from_recipe(recipe, motion=own)[0], fonts(motion=own, motion_params=dict(period=2))[0])
     assert torch.equal(MovingMNIST.from_recipe(recipe, motion='bounce')[0], fonts(motion='bounce')[0])
     assert torch.equal(MovingMNIST.from_recipe(fonts(where=lambda s: s.digit[:,0]>0).recipe, where=None)[0], fonts()[0])
+
+
+@pytest.mark.parametrize('key,value', [('library', np.ma.array([1,2])), ('version', torch.zeros(2)), ('checksum', np.zeros(2)), ('background', torch.zeros(2)), ('seed', object()), ('color', {1,2})])
+def test_recipes_hold_only_what_json_can_write(fonts, key, value):
+    with pytest.raises(ValueError, match=rf"recipe\['{key}'\]=.*expected what json can write"): MovingMNIST.from_recipe({**fonts().recipe, key: value})

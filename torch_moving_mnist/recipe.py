@@ -48,6 +48,7 @@ def check_keys(
     recipe, # What `recipe_of` has returned, in this version or an earlier one
 )->dict:    # With the keys that were added later
     "Accept only a recipe with all keys and no others"
+    _check_json(recipe)
     if not isinstance(recipe, dict) or recipe.get('library')!='torch_moving_mnist':
         raise ValueError(f"recipe={shorten(recipe)}; expected what `ds.recipe` has returned")
     recipe = {**_ADDED, **recipe}
@@ -56,6 +57,13 @@ def check_keys(
     if unknown: raise ValueError(f"recipe has the unknown keys {shorten(unknown)}; expected the keys of `ds.recipe` ({versions})")
     if lacking: raise ValueError(f"recipe lacks {lacking}; expected the keys of `ds.recipe` ({versions})")
     return recipe
+
+def _check_json(recipe):
+    "Refuse values that json cannot write"
+    for k,o in recipe.items() if isinstance(recipe, dict) else ():
+        try: json.dumps(o)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(f"recipe[{shorten(k)}]={shorten(o)}; expected what json can write") from None
 
 def settings_of(
     recipe:dict, # What `check_keys` has returned
