@@ -9,6 +9,7 @@ import torch
 import torchvision.transforms as T
 
 from torch_moving_mnist.data import _CHECKS, MovingMNIST
+from torch_moving_mnist.utils import animate
 
 NAN = float('nan')
 
@@ -193,3 +194,8 @@ def test_messages_show_values_in_one_short_line(ds, f):
     with pytest.raises((TypeError, ValueError, IndexError)) as error: f(ds)
     shown = re.split('; expected|is out of range', str(error.value))[0]
     assert '\n' not in str(error.value) and len(shown)<130, shown
+
+
+@pytest.mark.parametrize('fps', ['10', np.array('x'), np.array([10.]), int, True, None, 1j])
+def test_what_is_no_number_is_refused(fps):
+    with pytest.raises(TypeError, match='fps=.*expected a number from 0.1 to 50'): animate(torch.zeros(2,8,8), fps=fps)

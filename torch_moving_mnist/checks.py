@@ -75,10 +75,11 @@ def check_number(
 )->float:
     "Accept only numbers in a range"
     expected = f'expected a number from {least} to {most}'
-    if isinstance(value, (bool, type)) or not hasattr(value, '__float__') or getattr(value, 'ndim', 0):
-        raise TypeError(f"{name}={shorten(value)}; {expected}")
-    if not least<=to_float(value)<=most: raise ValueError(f"{name}={shorten(value)}; {expected}")
-    return to_float(value)
+    try: x = None if isinstance(value, (bool, str)) or getattr(value, 'ndim', 0) else to_float(value)
+    except (TypeError, ValueError): x = None
+    if x is None: raise TypeError(f"{name}={shorten(value)}; {expected}")
+    if not least<=x<=most: raise ValueError(f"{name}={shorten(value)}; {expected}")
+    return x
 
 def to_float(x):
     "`float(x)`, infinite where a whole number is too large for it"
