@@ -3,7 +3,7 @@
 `python tests/fuzz.py 10000` runs so many cases and prints how often each call had which outcome. The suite runs a smaller number.
 A case is right if it returns a result that passes the checks below, or raises an error that names one of the parameters.
 """
-import collections, contextlib, inspect, io, math, os, pickle, sys, tempfile, warnings, zipfile
+import collections, contextlib, inspect, io, math, os, pickle, sys, tempfile, warnings
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -10,7 +10,7 @@ import torchvision.transforms.v2 as v2
 from conftest import ROOT, needs_mnist
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 
-from torch_moving_mnist import data, stream
+from torch_moving_mnist import stats, stream
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.engine.reference import render_reference
@@ -102,7 +102,7 @@ def test_measuring_statistics_uses_separate_random_numbers(fonts, monkeypatch):
     seen = []
     ds = fonts()
     monkeypatch.setattr(MovingMNIST, 'render', lambda self, scene: seen.append(scene) or torch.ones(len(scene),5,1,4,4, dtype=torch.uint8).random_())
-    data.measure_stats(ds)
+    stats.measure_stats(ds, ds._draw_measured)
     monkeypatch.undo()
     measured,stream = torch.cat([s.translate for s in seen]).flatten(),ds.draw(indices=range(200)).translate.flatten()
     assert not set(measured.tolist()) & set(stream.tolist())

@@ -1,12 +1,12 @@
 "Values at the ends of their ranges, damaged files and unusual paths: a right result, or one error that names what was wrong"
-import builtins, dataclasses, io, os, resource, stat, struct, subprocess, sys, zipfile, zlib
+import builtins, dataclasses, io, os, resource, stat, sys, zipfile
 
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
 
-from torch_moving_mnist import data as data_module
+from torch_moving_mnist import stats as module
 from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.checks import MAX_FRAMES, MAX_MEAN, MAX_STD, MIN_STD
 from torch_moving_mnist.data import MovingMNIST
@@ -15,7 +15,7 @@ from torch_moving_mnist.engine import render
 from torch_moving_mnist.engine.reference import Backdrop, render_reference
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.scene import MAX_POSES, Scene, load
-from torch_moving_mnist.utils import atomic_path, save_gif, show_images
+from torch_moving_mnist.utils import save_gif, show_images
 
 IMAGES = load_digits('fonts').images
 RNG = torch.Generator().manual_seed(0)
@@ -110,14 +110,14 @@ def test_measuring_needs_little_memory_whatever_the_settings(kw):
 def test_patches_give_the_same_statistics_as_whole_frames(monkeypatch, kw):
     ds = MovingMNIST(digits='fonts', normalize=False, img_size=(300,601), num_digits=[1,2], num_frames=5, seed=0, **kw)
     scene = ds.draw(8)
-    whole = data_module.levels_of(ds, scene)
-    assert torch.equal(whole, data_module.count_levels(ds.render(scene)))
-    monkeypatch.setattr(data_module, '_LARGE', 1)
-    monkeypatch.setattr(data_module, '_SIDE', 100)
-    patches,sample = data_module.levels_of(ds, scene, most=10**6), data_module.levels_of(ds, scene, most=200)
+    whole = module.levels_of(ds, scene)
+    assert torch.equal(whole, module.count_levels(ds.render(scene)))
+    monkeypatch.setattr(module, '_LARGE', 1)
+    monkeypatch.setattr(module, '_SIDE', 100)
+    patches,sample = module.levels_of(ds, scene, most=10**6), module.levels_of(ds, scene, most=200)
     assert (patches - whole).abs().sum()<=200 # Some levels are rounded the other way
     assert all(o.sum(1).allclose(torch.tensor(8*5*300*601.).double()) for o in (patches, sample))
-    assert np.allclose(*(data_module.mean_and_std(o) for o in (sample, whole)), rtol=.2)
+    assert np.allclose(*(module.mean_and_std(o) for o in (sample, whole)), rtol=.2)
 
 
 # `denormalize`
@@ -303,7 +303,7 @@ def test_errors_of_the_system_name_the_path_that_was_given(tmp_path, monkeypatch
     assert e.value.filename==str(tmp_path/'file'/'a.gif')
     def full(*args): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(os, 'replace', full)
-    with pytest.raises(OSError, match=f'No space left on device: .*a.gif'): save_gif(torch.zeros(2,8,8), tmp_path/'a.gif')
+    with pytest.raises(OSError, match='No space left on device: .*a.gif'): save_gif(torch.zeros(2,8,8), tmp_path/'a.gif')
     assert [o.name for o in tmp_path.iterdir()]==['file']
 
 

@@ -336,7 +336,7 @@ from torch_moving_mnist.engine import parallel
 got = []
 signal.signal(signal.SIGUSR1, lambda *args: got.append(1))
 try:
-    with parallel._signals_wait():
+    with parallel.deferred_signals():
         for o in (signal.SIGINT, signal.SIGUSR1):
             os.kill(os.getpid(), o)
             time.sleep(.02)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_POSES', 'check_shapes', 'as_field', 'check_values', 'check_fields', 'unchecked', 'with_fields', 'map_tensors',
-           'as_positions', 'move_scene', 'select_frames', 'describe_scene', 'write_scene', 'read_scene', 'open_regular',
+           'as_positions', 'move_scene', 'select_frames', 'describe_scene', 'write_scene', 'read_header', 'read_scene',
            'Scene', 'load', 'concatenate', 'check_scene']
 
 # %% ../nbs/10_scene.ipynb #fc406f12
-import dataclasses, io, math, os, stat, zipfile
+import dataclasses, io, math, os, zipfile
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ from torch import Tensor
 
 from .affine import affine_matrix
 from .checks import check_count, check_length, shorten
-from .utils import atomic_path
+from .utils import atomic_path, regular_file
 
 # %% ../nbs/10_scene.ipynb #d5947201
 _AXES = dict(digit='BK', angle='BKT', translate='BKT2', scale='BKT', shear='BKT2', gain='BKT', stretch='BKT', bounces='BKT',
              color='BK3', background='B', drift='BT2')
 _INTEGERS = dict(digit=torch.int64, background=torch.int64, bounces=torch.uint8) # All others are floats
-_LIMITS = dict(digit=(-1,2**62), background=(0,2**62), bounces=(0,15), color=(0,1), drift=(-2**40,2**40)) # All others: finite
 _OPTIONAL = 'color', 'background', 'drift'
 _EXACT = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64 # Integers that are converted without loss
 
@@ -59,20 +58,24 @@ def as_field(
     if dtype: return x if x.dtype==dtype or name=='bounces' else x.to(dtype)
     return x if x.dtype in (torch.float32, torch.float64) else x.double()
 
+# %% ../nbs/10_scene.ipynb #11dac94e
+_LIMITS = dict(digit=(-1,2**62), background=(0,2**62), bounces=(0,15), color=(0,1), drift=(-2**40,2**40)) # All others: finite
+
 def check_values(
     fields:dict, # Field → tensor, of agreeing shapes
 ):
     "Raise ValueError where a value is out of its range, in a slot that is filled"
     filled = fields['digit']>=0
     for name,x in fields.items():
-        least,most = _LIMITS.get(name, (-torch.finfo(torch.float32).max, torch.finfo(torch.float32).max))
-        if x.dtype==torch.float64 and name not in _LIMITS: least,most = -torch.finfo(x.dtype).max, torch.finfo(x.dtype).max
+        finite = torch.finfo(x.dtype).max if x.is_floating_point() else 0
+        least,most = _LIMITS.get(name, (-finite,finite))
         wrong = ~((x>=least) & (x<=most))
         if name!='digit' and _AXES[name].startswith('BK'): wrong &= filled.view(*filled.shape, *[1]*(x.ndim-2))
         if not wrong.any(): continue
         limits = f'numbers from {least} to {most}' if name in _LIMITS else 'finite numbers'
         raise ValueError(f"{name} contains {x[wrong][0].item()}; expected {limits}")
 
+# %% ../nbs/10_scene.ipynb #860d3703
 def check_fields(
     fields:dict, # Field → tensor or anything that becomes one; sizes; None where there is nothing
 )->dict:         # Converted
@@ -186,8 +189,11 @@ def write_scene(
 # %% ../nbs/10_scene.ipynb #d2f64560
 _SIZES = 'digit_size','canvas_size'
 
-def _read_header(archive, info):
-    "Shape and number of bytes of an array in an archive, from its header alone"
+def read_header(
+    archive, # `ZipFile`
+    info,    # `ZipInfo` of one array
+)->tuple:    # Name of the field, and its shape
+    "Judge an array in an archive by its header alone"
     name = info.filename.removesuffix('.npy')
     if name not in (*_AXES, *_SIZES, 'digits'): raise ValueError('it is no field of a Scene')
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise ValueError('it is not compressed as NumPy does it')
@@ -203,6 +209,7 @@ def _read_header(archive, info):
     if info.file_size!=n: raise ValueError(f'it has {info.file_size:,} bytes; expected {n:,} for {dtype} {shape}')
     return name, shape
 
+# %% ../nbs/10_scene.ipynb #f2239640
 def _read_array(archive, info):
     with archive.open(info) as f: content = f.read(info.file_size + 1) # To the end, where the checksum is compared
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
@@ -219,7 +226,7 @@ def read_scene(
     archive = zipfile.ZipFile(file)
     file.seek(-12, os.SEEK_END) # The number of entries, in the last record: a damaged entry may hide those after it
     count = int.from_bytes(file.read(2), 'little')
-    headers = [_named(o, lambda o: _read_header(archive, o)) for o in archive.infolist()[:100]]
+    headers = [_named(o, lambda o: read_header(archive, o)) for o in archive.infolist()[:100]]
     shapes = dict(headers)
     missing = [o for o in ('digit','angle','translate','scale','shear','gain',*_SIZES) if o not in shapes]
     if missing: raise ValueError(f"it lacks {', '.join(missing)}")
@@ -231,14 +238,6 @@ def read_scene(
     for (name,_),info in zip(headers, archive.infolist()): fields[name] = _named(info, lambda o: _read_array(archive, o))
     fields['digits'] = str(fields['digits']) if 'digits' in fields else None
     return {**{k: torch.from_numpy(o) if k in _AXES else o for k,o in fields.items()}, **{k: fields[k].tolist() for k in _SIZES}}
-
-def open_regular(path):
-    "Open a file for reading bytes; a device or a pipe would be waited for"
-    if not isinstance(path, (str, bytes, os.PathLike)) or '\0' in os.fsdecode(path):
-        raise TypeError(f"path={shorten(path)}; expected the name of a file")
-    path = os.path.expanduser(os.fsdecode(path))
-    if not stat.S_ISREG(os.stat(path).st_mode): raise ValueError(f"path={shorten(os.fsdecode(path))}; expected a regular file")
-    return open(path, 'rb')
 
 # %% ../nbs/10_scene.ipynb #75e56d11
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -402,7 +401,7 @@ class Scene:
         FileNotFoundError
             Where there is no such file.
         """
-        with open_regular(path) as file:
+        with open(regular_file(path)[0], 'rb') as file:
             try: return cls(**read_scene(file))
             except Exception as e: # A damaged file can fail anywhere
                 raise ValueError(f"path={shorten(os.fsdecode(path))} does not hold a Scene: {' '.join(str(e).split())[:200]}; "

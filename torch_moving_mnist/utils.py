@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'show_images', 'GIF', 'tile', 'encode_gif',
-           'animate', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed', 'to_device']
+           'animate', 'regular_file', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed',
+           'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, errno, functools, importlib.util, io, itertools, math, os, random, secrets, stat, sys
+import base64, contextlib, copy, errno, functools, importlib.util, itertools, math, os, random, secrets, stat, sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -268,8 +269,10 @@ def animate(
     return encode_gif([np.round(p*255).astype(np.uint8).repeat(zoom,0).repeat(zoom,1) for p in grid], 10*round(100/fps))
 
 # %% ../nbs/01_utils.ipynb #c3f06ba3
-def _regular_target(path):
-    "The file that a path stands for, and its permissions; None where it does not exist yet"
+def regular_file(
+    path, # File, or a symbolic link to one
+)->tuple: # Its own path, and its permissions; None where it does not exist
+    "Find the file that a path stands for, and refuse folders, devices and pipes"
     if not isinstance(path, (str, bytes, os.PathLike)): raise TypeError(f"path={shorten(path)}; expected the name of a file")
     text = os.fsdecode(path)
     if not text or '\0' in text: raise ValueError(f"path={shorten(text)}; expected the name of a file")
@@ -279,18 +282,20 @@ def _regular_target(path):
     except FileNotFoundError: return target, None
     if not stat.S_ISREG(mode):
         raise ValueError(f"path={shorten(text)} is a {_KINDS.get(stat.S_IFMT(mode), 'special file')}; expected a regular file")
-    if not os.access(target, os.W_OK): raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), text)
     return target, stat.S_IMODE(mode)
 
 _KINDS = {stat.S_IFDIR: 'folder', stat.S_IFLNK: 'symbolic link to itself', stat.S_IFIFO: 'pipe', stat.S_IFSOCK: 'socket',
           stat.S_IFCHR: 'device', stat.S_IFBLK: 'device'}
 
+# %% ../nbs/01_utils.ipynb #1ba753e6
 @contextlib.contextmanager
 def atomic_path(
     path, # File to write or replace; missing folders are created
 ):        # Yields a temporary path in the same folder
     "Write a file under a temporary name, and rename it to `path` once it is complete"
-    target,mode = _regular_target(path)
+    target,mode = regular_file(path)
+    if mode is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
     folder = os.path.dirname(target)
     tmp = os.path.join(folder, f'.{secrets.token_hex(8)}{os.path.splitext(target)[1][:16]}')
     try:
