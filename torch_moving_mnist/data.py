@@ -125,8 +125,8 @@ class MovingMNIST(Dataset):
         For the motion 'affine': ranges (lo, hi) of `angle` (degrees, clockwise on screen, up to ±10⁶), `translate` (a pair
         of ranges, x and y, in pixels, up to ±10⁶: choose it to suit the canvas), `scale` (factor, 0.001 to 1,000) and `shear`
         (degrees along x, up to ±89). For 'velocity': the same per frame, with the defaults ±4°, ±5 px, 0.8–1.2, ±3°. Ranges left
-        out keep their defaults. Inside these limits, bilinear
-        interpolation gives every pixel to one grey level.
+        out keep their defaults. Inside these limits, pixels are right to
+        one grey level with bilinear interpolation.
     num_digits : int or list of int, default [3]
         Number of digits: each sequence draws one of these, with equal probability.
     num_frames : int, default 4
@@ -602,8 +602,8 @@ class MovingMNIST(Dataset):
         Raises
         ------
         ValueError
-            Where `x` does not have the channels of this dataset's batches, or `batch_tfms` is not one straight line for all pixels
-            of a channel.
+            Where `x` does not have the channels of this dataset's batches, or `batch_tfms` is not linear in the level, or not
+            alike for all pixels of a channel.
         TypeError
             Where `x` is no tensor.
         """

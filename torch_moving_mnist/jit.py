@@ -100,7 +100,7 @@ class _Turn:
 
     def announce(self):
         gc.disable()
-        with contextlib.suppress(OSError, ValueError): # Nobody listens
+        with contextlib.suppress(OSError, ValueError): # stderr is closed
             if not self.announced: print(MESSAGE, file=sys.stderr, flush=True)
         self.announced = True
 

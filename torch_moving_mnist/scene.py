@@ -193,7 +193,7 @@ def read_header(
     archive, # `ZipFile`
     info,    # `ZipInfo` of one array
 )->tuple:    # Name of the field, and its shape
-    "Judge an array in an archive by its header alone"
+    "Check an array in an archive by its header alone"
     name = info.filename.removesuffix('.npy')
     if name not in (*_AXES, *_SIZES, 'digits'): raise ValueError('it is no field of a Scene')
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise ValueError('it is not compressed as NumPy does it')
