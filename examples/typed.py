@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from torch_moving_mnist import MovingMNIST, Scene, load
+from torch_moving_mnist.files import SavedDataset, finish_folder, verify, write_shard
 from torch_moving_mnist.truth import as_sample, per_frame, show_truth
 from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
 
@@ -31,11 +32,16 @@ boxes: Tensor = ds.truth(scene, ['boxes'])['boxes']
 corner: Tensor = scene.matrix[0,0,0,:2,2] + scene.translate[0,0,0] + len(scene)
 path = Path('scene.npz')
 scene.save(path)
-same: bool = torch.equal(load(path).angle, Scene.load(path).angle)
+same: bool = torch.equal(scene.angle, Scene.load(path).angle)
 save_gif(rendered, path.with_suffix('.gif'), fps=8, zoom=1)
 show_image(rendered[0,0], title='frame 0')
 show_images(to_device([unit], 'cpu')[0], figsize=(8,2))
 animate(unit)
 again: MovingMNIST = MovingMNIST.from_recipe(ds.recipe, targets=['caption'])
+again.save('sequences.npz', n=8, progress=False, overwrite=True)
+saved: SavedDataset = load('sequences.npz', targets=['caption'])
+known: bool = torch.equal(saved.denormalize(saved.get_batch(indices=[1])[0])[0].mul(255).round().byte(), saved.__getitems__([1])[0][0])
+record: dict = write_shard(again, 0, 1, 'shards', n=8)
+faults: list = [*finish_folder('shards'), *verify('shards', against=again), len(saved), repr(saved)][:-2]
 name: str = MovingMNIST.preset('canonical', digits='fonts', seed=1).fingerprint + ', '.join(MovingMNIST.presets())
 loader = DataLoader(again, batch_size=2)

@@ -16,7 +16,7 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine.reference import Backdrop, expand_gain, render_reference
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
-from torch_moving_mnist.scene import Scene, load
+from torch_moving_mnist.scene import Scene
 
 COUNTS = collections.Counter() # (call, outcome) → cases
 
@@ -223,10 +223,10 @@ def files(data, ds):
         with open(path, 'wb') as f: f.write(changed)
         def check(o):
             for k,v in vars(scene).items(): assert not isinstance(v, Tensor) or torch.equal(v, getattr(o, k)), k
-        again = attempt('load', lambda: load(path), ['path'], check)
+        again = attempt('load', lambda: Scene.load(path), ['path'], check)
         assert way!='whole' or again is not None
     value = data.draw(st.sampled_from(ABSURD))
-    if not isinstance(value, (bool, int)): attempt('load', lambda: load(value), ['path','directory','file'])
+    if not isinstance(value, (bool, int)): attempt('load', lambda: Scene.load(value), ['path','directory','file'])
 
 def pictures(data, ds):
     for f in utils.show_images, utils.show_image, utils.animate:

@@ -14,7 +14,7 @@ from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.engine import render
 from torch_moving_mnist.engine.reference import Backdrop, render_reference
 from torch_moving_mnist.motion import MOTIONS
-from torch_moving_mnist.scene import MAX_POSES, Scene, load
+from torch_moving_mnist.scene import MAX_POSES, Scene
 from torch_moving_mnist.utils import save_gif, show_images
 
 IMAGES = load_digits('fonts').images
@@ -203,10 +203,10 @@ def test_cut_and_spliced_files_are_refused(stored):
     content = stored.read_bytes()
     for i in range(0, len(content), 97):
         stored.write_bytes(content[:i])
-        with pytest.raises(ValueError, match='does not hold a Scene'): load(stored)
+        with pytest.raises(ValueError, match='does not hold a Scene'): Scene.load(stored)
     for part in (content[100:], content[:500] + content[600:], b'\0'*len(content), content[:2000]*2):
         stored.write_bytes(part)
-        with pytest.raises(ValueError, match='does not hold a Scene'): load(stored)
+        with pytest.raises(ValueError, match='does not hold a Scene'): Scene.load(stored)
 
 
 def archive(path, arrays, mode=zipfile.ZIP_DEFLATED):
@@ -224,17 +224,17 @@ def npy(o, shape=None):
 def test_claims_that_an_archive_cannot_hold_cost_no_memory(scene, stored):
     arrays = {k: npy(np.asarray(v)) for k,v in vars(scene).items() if v is not None}
     archive(stored, arrays)
-    assert torch.equal(load(stored).angle, scene.angle)
+    assert torch.equal(Scene.load(stored).angle, scene.angle)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     bomb = npy(np.zeros(0), (2**28,)) + b'\0'*2**28
     for change,fault in [(dict(angle=npy(np.zeros(1), (5,3,10**12))), 'angle is damaged: it has .*expected'), (dict(angle=bomb), 'angle'), (dict(evil=bomb), 'evil is damaged: it is no field'), (dict(angle=npy(np.array([None]))[:80]), 'angle is damaged: EOF'),
                          (dict(scale=npy(np.zeros((5,3,3)))), 'scale has shape'), (dict(digit=npy(np.zeros((5,3)))), 'digit is damaged: it holds float64'), (dict(angle=npy(np.zeros((5,3,4), '>f8'))), 'angle is damaged: it holds'),
                          (dict(digit_size=npy(np.zeros(3, np.int64))), 'digit_size is damaged: it has shape'), (dict(digits=npy(np.array('x'*1000))), 'digits is damaged: it holds'), (dict(translate=b'\x93NUMPY\x01\0' + b'('*2000), 'translate is damaged')]:
         archive(stored, {**arrays, **change})
-        with pytest.raises(ValueError, match=f'does not hold a Scene.*({fault})'): load(stored)
+        with pytest.raises(ValueError, match=f'does not hold a Scene.*({fault})'): Scene.load(stored)
     huge = (1, 1, MAX_POSES+1)
     archive(stored, {**arrays, **{k: npy(np.zeros(0), (1,1)) for k in ('digit',)}, 'angle': npy(np.zeros(0), huge)})
-    with pytest.raises(ValueError, match='does not hold a Scene'): load(stored)
+    with pytest.raises(ValueError, match='does not hold a Scene'): Scene.load(stored)
     if sys.platform=='linux': assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600*2**10 # The bomb itself is made here
 
 
@@ -244,7 +244,7 @@ def test_code_in_a_file_is_never_run(scene, stored):
     f = io.BytesIO()
     np.save(f, np.array([Evil()], dtype=object), allow_pickle=True)
     archive(stored, {**{k: npy(np.asarray(v)) for k,v in vars(scene).items() if v is not None}, 'gain': f.getvalue()})
-    with pytest.raises(ValueError, match='gain is damaged: it holds object'): load(stored)
+    with pytest.raises(ValueError, match='gain is damaged: it holds object'): Scene.load(stored)
 
 
 def test_a_scene_that_is_too_large_for_a_file_is_not_written(scene, tmp_path):
@@ -386,7 +386,7 @@ def test_a_compressible_scene_comes_back(tmp_path):
 @pytest.mark.parametrize('mode', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_compressions_are_refused_before_they_are_read(scene, stored, mode):
     archive(stored, {k: npy(np.asarray(v)) for k,v in vars(scene).items() if v is not None}, mode)
-    with pytest.raises(ValueError, match='digit is damaged: it is not compressed as NumPy does it'): load(stored)
+    with pytest.raises(ValueError, match='digit is damaged: it is not compressed as NumPy does it'): Scene.load(stored)
 
 
 PIXELWISE = T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(torch.linspace(.1,.5,4096).view(1,64,64), torch.full((1,64,64), .3))])

@@ -11,7 +11,7 @@ from torch_moving_mnist.truth import TARGETS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT/'torch_moving_mnist'
 NOTEBOOKS = sorted((ROOT/'nbs').rglob('*.ipynb'))
-FLOORS = [{'checks','utils','jit','loops','affine','rng','rng_cuda'}, {'scene','digits'}, {'motion','presets','engine'}, {'draw','truth','recipe','stream','stats'}, {'data'}, {'cli'}]
+FLOORS = [{'checks','utils','jit','loops','affine','rng','rng_cuda'}, {'scene','digits'}, {'motion','presets','engine'}, {'draw','truth','recipe','stream','stats'}, {'files'}, {'data'}, {'cli'}]
 FLOOR = {room: i for i,rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -20,7 +20,7 @@ def module_name(path):
     return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
 
 
-MODULES = {module_name(p): p for p in PACKAGE.rglob('[a-z]*.py')} | {'engine.__init__': PACKAGE/'engine'/'__init__.py'}
+MODULES = {module_name(p): p for p in [*PACKAGE.rglob('[a-z]*.py'), *PACKAGE.glob('*/__init__.py')]}
 
 
 def tracked():
@@ -72,9 +72,10 @@ def test_imports_have_no_circle():
         for o in free: del graph[o]
 
 
-def test_the_engine_has_one_door():
+@pytest.mark.parametrize('room', ['engine','files'])
+def test_a_folder_has_one_door(room):
     for name in MODULES:
-        if not name.startswith('engine.'): assert not [m for m,_ in imports(name) if m.startswith('engine.')], name
+        if not name.startswith(f'{room}.'): assert not [m for m,_ in imports(name) if m.startswith(f'{room}.')], name
 
 
 def test_private_names_stay_in_their_module():

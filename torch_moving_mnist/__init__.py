@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data import MovingMNIST
-    from .scene import Scene, load
+    from .files import load
+    from .scene import Scene
 
 __version__ = "0.2.0"
 __all__ = ['MovingMNIST', 'Scene', 'load', '__version__']
-_HOMES = {'MovingMNIST': 'data', 'Scene': 'scene', 'load': 'scene'}
+_HOMES = {'MovingMNIST': 'data', 'Scene': 'scene', 'load': 'files'}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_POSES', 'check_shapes', 'as_field', 'check_values', 'check_fields', 'unchecked', 'with_fields', 'map_tensors',
            'as_positions', 'move_scene', 'select_frames', 'describe_scene', 'write_scene', 'read_header', 'read_scene',
-           'Scene', 'load', 'concatenate', 'check_scene']
+           'Scene', 'concatenate', 'check_scene']
 
 # %% ../nbs/10_scene.ipynb #fc406f12
 import dataclasses, io, math, os, zipfile
@@ -406,28 +406,6 @@ class Scene:
             except Exception as e: # A damaged file can fail anywhere
                 raise ValueError(f"path={shorten(os.fsdecode(path))} does not hold a Scene: {' '.join(str(e).split())[:200]}; "
                                  "expected a file that `Scene.save` has written") from e
-
-def load(path: str | os.PathLike[str]) -> Scene:
-    """Open a stored Scene.
-
-    Parameters
-    ----------
-    path : str or path
-        File that `Scene.save` has written.
-
-    Returns
-    -------
-    Scene
-        All numbers exactly as they were saved, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        Where the file does not hold a Scene.
-    FileNotFoundError
-        Where there is no such file.
-    """
-    return Scene.load(path)
 
 # %% ../nbs/10_scene.ipynb #caf73b66
 def concatenate(

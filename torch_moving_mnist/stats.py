@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['canvas_stats', 'count_levels', 'mean_and_std', 'touched_patches', 'patches_of', 'levels_of', 'measure_stats',
-           'stats_of', 'transforms_of', 'black_and_white']
+           'stats_of', 'transforms_of', 'black_and_white', 'denormalize']
 
 # %% ../nbs/34_stats.ipynb #48761596
 import torch
 import torchvision.transforms as T
 from torch import Tensor
 
-from .checks import shorten, stats_fit
+from .checks import check_flag, shorten, stats_fit
 from .motion import check_motion
 from .scene import select_frames, with_fields
 
@@ -180,3 +180,23 @@ def black_and_white(
         if flat and (low!=high).all() and ((middle-low)/(high-low) - 102/255).abs().max()<.01: return x[:2,0,:,:1,:1]
     raise ValueError(f"batch_tfms={shorten(tfms)} cannot be undone: 0, 255 and 102 become {shorten(x)}; "
                      "expected `(B,T,C,H,W)`, linear in the level, alike for all pixels of a channel")
+
+# %% ../nbs/34_stats.ipynb #7cbf88d6
+def denormalize(
+    ds,         # A dataset with `batch_tfms`, `channels` and `canvas_size`
+    x:Tensor,   # What `get_batch` returns, or a prediction of it, `(…,C,H,W)`
+    clamp:bool, # Whether to clip the result to [0,1]
+)->Tensor:      # Float, 0 for black and 1 for white
+    "Undo the transforms of a dataset"
+    if not isinstance(x, Tensor):
+        which = ', the first of the pair' if isinstance(x, tuple) else ''
+        raise TypeError(f"x is a {type(x).__name__}; expected a tensor of frames{which}")
+    check_flag('clamp', clamp)
+    device = 'cpu' if x.device.type=='meta' else x.device
+    ends = black_and_white(ds.batch_tfms if x.is_floating_point() else None, ds.channels, ds.canvas_size, device)
+    black,white = ends.to(x.device)
+    if x.ndim<3 or x.shape[-3]!=len(black):
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected (…,C,H,W), C {len(black)}, the channels of this dataset's batches")
+    if not x.is_floating_point(): return T.functional.convert_image_dtype(x, torch.float32)
+    if ds.batch_tfms is not None: x = (x - black)/(white - black)
+    return x.clamp(0, 1) if clamp else x

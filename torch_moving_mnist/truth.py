@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'color_word', 'caption', 'Target', 'check_targets', 'engine_args',
-           'ground_truth', 'needs_pixels', 'boxes_of', 'as_sample', 'per_frame', 'show_truth']
+           'ground_truth', 'needs_pixels', 'boxes_of', 'as_sample', 'finish_sample', 'per_frame', 'show_truth']
 
 # %% ../nbs/31_truth.ipynb #b0b2f0b3
 import colorsys, dataclasses, math, textwrap
@@ -264,6 +264,19 @@ def as_sample(
         if name in _BOXES: return tv_tensors.BoundingBoxes(o[i].flatten(0,1), format='XYXY', canvas_size=canvas_size, device=o.device)
         return tv_tensors.Mask(o[i], device=o.device) if name in _MASKS else o[i]
     return {k: one(k, o) for k,o in target.items()}
+
+# %% ../nbs/31_truth.ipynb #481d78a8
+def finish_sample(
+    frames:Tensor,       # `(T,C,H,W)` uint8
+    target:dict|None,    # Ground truth of the sequence, where there are targets
+    concat:bool,         # False: frames become a list
+    transform,           # Function of the sample, or None
+):
+    "What `ds[i]` returns"
+    if target is not None: frames = tv_tensors.Video(frames, device=frames.device)
+    if not concat: frames = [o if target is None else tv_tensors.Image(o, device=o.device) for o in frames]
+    item = frames if target is None else (frames, target)
+    return item if transform is None else transform(item)
 
 # %% ../nbs/31_truth.ipynb #a1b15004
 def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
