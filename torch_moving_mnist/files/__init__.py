@@ -31,6 +31,7 @@ def way_of(
     "Find out how to write"
     if not isinstance(path, (str, os.PathLike)): raise TypeError(f"fname={shorten(path)}; expected the name of a file or folder")
     text = os.fspath(path)
+    if not text or '\0' in text: raise ValueError(f"fname={shorten(text)}; expected the name of a file or folder")
     suffix = os.path.splitext(text)[1].lower()
     if not suffix or text.endswith(os.sep) or os.path.isdir(text) or format is not None or shards is not None:
         if layout is not None: raise ValueError(f"layout={shorten(layout)} with a folder; expected format='npy' or 'tar'")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHUNK_BYTES', 'FORMAT', 'flatten_target', 'nest_target', 'Field', 'field_of', 'header_of', 'ArrayFile', 'map_array',
            'chunk_rows', 'hash_rows', 'in_background', 'existing_parent', 'check_space', 'naming', 'locked',
-           'write_json', 'read_json']
+           'write_json', 'read_json', 'seal', 'unseal']
 
 # %% ../../nbs/files/01_arrays.ipynb #04af8f22
 import contextlib, dataclasses, errno, hashlib, json, math, os, shutil
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
+
+from ..checks import shorten
 
 # %% ../../nbs/files/01_arrays.ipynb #5c759c6d
 def flatten_target(
@@ -238,3 +240,17 @@ def read_json(path, most=2**28):
     with open(path, encoding='utf-8') as f: text = f.read(most + 1)
     if len(text)>most: raise ValueError(f'it has more than {most:,} characters')
     return json.loads(text)
+
+# %% ../../nbs/files/01_arrays.ipynb #b409962f
+def _checksum(record): return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+def seal(record:dict)->dict:
+    "Add a checksum"
+    return {**record, 'checksum': _checksum(record)}
+
+def unseal(record)->dict:
+    "Take the checksum away, after comparing it"
+    if not isinstance(record, dict): raise ValueError(f'it holds {shorten(record)}; expected a record')
+    rest = {k: o for k,o in record.items() if k!='checksum'}
+    if record.get('checksum')!=_checksum(rest): raise ValueError(f"checksum={shorten(record.get('checksum'))}; expected {_checksum(rest)!r}")
+    return rest

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..checks import check_choice, check_count, check_function, check_indices, out_of_range, shorten
-from .arrays import FORMAT, hash_rows, map_array, nest_target, read_json
+from .arrays import FORMAT, hash_rows, map_array, nest_target, read_json, unseal
 from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
     FORMATS, faults_of_shard, header_for, job_in, known_shard, make_shard, shard_name, shard_range)
@@ -37,7 +37,6 @@ def check_record(
     def need(name, ok, expected):
         value = record.get(name)
         if not ok(value): raise ValueError(f'{name}={shorten(value)}; expected {expected}')
-    if not isinstance(record, dict): raise ValueError(f'it is {shorten(record)}; expected a record')
     need('format', lambda o: o=='torch_moving_mnist', "'torch_moving_mnist'")
     need('format_version', lambda o: o==FORMAT, f'{FORMAT}, the version that this library reads')
     need('layout', lambda o: o in layouts, f'one of {list(layouts)}')
@@ -114,7 +113,7 @@ def open_folder(
         of = job['number_of_shards']
         missing = [k for k in range(of) if known_shard(folder, k, of) is None]
         raise ValueError(f"it is not finished: {len(missing)} of {of} shards are missing, such as {shorten(missing[:5])}")
-    try: index = check_index(read_json(folder/'index.json'), folder)
+    try: index = check_index(unseal(read_json(folder/'index.json')), folder)
     except ValueError as e: raise ValueError(f'index.json: {e}') from e
     firsts = [o['first'] for o in index['shards']]
     opened = functools.lru_cache(64)(functools.partial(dict(npy=_open_arrays, tar=_open_archive)[index['shard_format']], folder, index))
@@ -150,10 +149,8 @@ def download_official(
 # %% ../../nbs/files/06_saved.ipynb #79a304b4
 def record_beside(path):
     "Record of a file, or None"
-    try: record = read_json(f'{path}.json')
+    try: return check_record(unseal(read_json(f'{path}.json')), [k for k,o in LAYOUTS.items() if o.suffix==os.path.splitext(path)[1]])
     except FileNotFoundError: return None
-    except ValueError as e: raise ValueError(f'{os.path.basename(path)}.json is damaged: {e}') from e
-    try: return check_record(record, [k for k,o in LAYOUTS.items() if o.suffix==os.path.splitext(path)[1]])
     except ValueError as e: raise ValueError(f'{os.path.basename(path)}.json: {e}') from e
 
 def open_path(
@@ -398,13 +395,13 @@ def verify(path: str | os.PathLike[str], against: Any = None, sample: int = 3) -
     return faults
 
 def _record_at(path):
-    if path.is_dir(): return read_json(path/'index.json')
+    if path.is_dir(): return unseal(read_json(path/'index.json'))
     return open_video(path)[1] if path.suffix.lower() in VIDEOS else record_beside(str(path))
 
 def _faults_of_folder(folder):
     "Faults of all shards of a folder that cannot be opened"
     with contextlib.suppress(Exception):
-        index = read_json(folder/'index.json')
+        index = unseal(read_json(folder/'index.json'))
         return [fault for o in index['shards'] for fault in faults_of_shard(folder, o)]
     return []
 

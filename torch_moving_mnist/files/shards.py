@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..checks import shorten
-from .arrays import ArrayFile, check_space, chunk_rows, in_background, locked, naming, read_json, write_json
+from .arrays import ArrayFile, check_space, chunk_rows, in_background, locked, naming, read_json, seal, unseal, write_json
 from .layouts import LAYOUTS
 from .single import fields_of, record_of, sync, with_seed
 
@@ -108,7 +108,7 @@ def begin(
     if found is None:
         (folder/'.part').mkdir(parents=True, exist_ok=True)
         tmp = folder/'.part'/f'{secrets.token_hex(8)}.json'
-        write_json(tmp, job)
+        write_json(tmp, seal(job))
         with contextlib.suppress(FileExistsError): os.link(tmp, folder/'.part'/'job.json') # Only one process succeeds
         tmp.unlink()
         found = job_in(folder)
@@ -121,14 +121,14 @@ def job_in(folder):
     "Job of an unfinished or a finished folder, or None"
     for path in (folder/'index.json', folder/'.part'/'job.json'):
         with contextlib.suppress(FileNotFoundError):
-            try: found = read_json(path)
+            try: found = unseal(read_json(path))
             except ValueError as e: raise FileExistsError(errno.EEXIST, f'{path.name} is damaged: {e}; expected overwrite=True') from e
             return {k: o for k,o in found.items() if k!='shards'}
 
 def known_shard(folder, k, of):
     "Record of a finished shard, or None"
-    with contextlib.suppress(FileNotFoundError, ValueError): return read_json(folder/'.part'/f'{shard_name(k, of)}.json')
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, IndexError): return read_json(folder/'index.json')['shards'][k]
+    with contextlib.suppress(FileNotFoundError, ValueError): return unseal(read_json(folder/'.part'/f'{shard_name(k, of)}.json'))
+    with contextlib.suppress(FileNotFoundError, ValueError): return unseal(read_json(folder/'index.json'))['shards'][k]
 
 def hash_of_file(path)->str:
     "SHA-256 of a file"
@@ -172,7 +172,7 @@ def make_shard(
         for o in record['files']:
             sync(work/o['name'])
             os.replace(work/o['name'], folder/o['name'])
-        write_json(folder/'.part'/f'{stem}.json', record)
+        write_json(folder/'.part'/f'{stem}.json', seal(record))
     finally: shutil.rmtree(work, ignore_errors=True)
     return record
 
@@ -212,7 +212,7 @@ def finish(
     records = [known_shard(folder, k, of) for k in range(of)]
     missing = [k for k,o in enumerate(records) if o is None]
     if not missing:
-        index = {**job, 'shards': records}
+        index = seal({**job, 'shards': records})
         with contextlib.suppress(FileNotFoundError, ValueError):
             if read_json(folder/'index.json')==index: index = None
         if index: write_json(folder/'index.json', index)

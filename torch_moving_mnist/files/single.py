@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from .arrays import (
-    FORMAT, ArrayFile, Field, check_space, chunk_rows, hash_rows, in_background, locked, naming, write_json)
+from torch_moving_mnist.files.arrays import (
+    FORMAT, ArrayFile, Field, check_space, chunk_rows, hash_rows, in_background, locked, naming, read_json, seal,
+    unseal, write_json)
 from .layouts import LAYOUTS, levels_of
 from ..recipe import digest
 from ..utils import regular_file
@@ -170,7 +171,7 @@ def write_file(
     target = Path(target)
     stage = target.parent/f'.{target.name}.part'
     layout.refuse(ds, n, name)
-    check_new(target, overwrite, path)
+    if not stage.exists(): check_new(target, overwrite, path)
     ds = with_seed(ds, _recipe_in(stage/'journal'))
     fields = fields_of(ds, layout, 0, n)
     files,rows = [ArrayFile(stage/f'{o.name}.npy', o, n) for o in fields],chunk_rows(fields)
@@ -179,15 +180,24 @@ def write_file(
     check_space(target.parent, sum(o.size for o in files)*(1 + bool(layout.pack)) - present)
     with naming(path), locked(stage/'lock', wait=False) as mine:
         if not mine: raise BlockingIOError(errno.EWOULDBLOCK, 'another process is writing it')
-        check_new(target, overwrite, path)
-        journal = Journal(stage/'journal', record)
-        _resume(journal, files, rows, n)
-        report(*_done(journal, fields, rows, n))
-        _fill(ds, layout, files, journal, rows, n, report)
-        made = files[0].path
-        if layout.pack: layout.pack(files, layout.constants(ds) if layout.constants else {}, made := stage/'packed')
-        _publish(made, target, mode, {**record, 'hashes': [journal.hashes[k] for k in sorted(journal.hashes)]})
+        if not _is_published(target, record):
+            check_new(target, overwrite, path)
+            journal = Journal(stage/'journal', record)
+            _resume(journal, files, rows, n)
+            report(*_done(journal, fields, rows, n))
+            _fill(ds, layout, files, journal, rows, n, report)
+            made = files[0].path
+            if layout.pack: layout.pack(files, layout.constants(ds) if layout.constants else {}, made := stage/'packed')
+            _publish(made, target, mode, seal({**record, 'hashes': [journal.hashes[k] for k in sorted(journal.hashes)]}))
         shutil.rmtree(stage, ignore_errors=True)
+
+def _is_published(target, record):
+    "Whether an earlier process has finished this job, but not tidied up"
+    journal = Journal(target.parent/f'.{target.name}.part'/'journal', record)
+    with contextlib.suppress(OSError, ValueError):
+        beside = unseal(read_json(f'{target}.json'))
+        return target.exists() and journal.read() and {k: o for k,o in beside.items() if k!='hashes'}==record
+    return False
 
 def _done(journal, fields, rows, n):
     "Sequences and bytes that were there already"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import shorten
-from .arrays import hash_rows
+from .arrays import hash_rows, seal, unseal
 from .layouts import Source, frames_and_truth
 from ..utils import atomic_path, encode_gif
 
@@ -92,7 +92,7 @@ def write_video(
     "Write a grid of sequences that plays"
     frames = np.concatenate([frames_and_truth(ds, range(i, min(i+64, n)))[0] for i in range(0, n, 64)])
     if suffix=='.mkv' or ds.channels==1 and suffix=='.gif': record = {**record, 'hashes': [hash_rows([frames])]} # Lossless
-    comment,grid = json.dumps(record), make_grid(frames)
+    comment,grid = json.dumps(seal(record)), make_grid(frames)
     with atomic_path(path) as tmp:
         if suffix!='.gif': _encode(grid, tmp, suffix, Fraction(fps).limit_denominator(1001), comment)
         else:
@@ -131,10 +131,8 @@ def _decode_gif(path):
 
 def read_record(comment):
     "The record in a comment"
-    record = json.loads(comment) if comment else None
-    if not isinstance(record, dict) or record.get('format')!='torch_moving_mnist':
-        raise ValueError('it has no description of its sequences; expected a video that ds.save has written')
-    return record
+    if not comment: raise ValueError('it has no description of its sequences; expected a video that ds.save has written')
+    return unseal(json.loads(comment))
 
 def open_video(
     path,

@@ -1,0 +1,634 @@
+"Files: every layout and target comes back, whatever interrupts the writing, and what is wrong is found"
+import errno, hashlib, json, os, shutil, signal, subprocess, sys, tarfile, time, zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from torch_moving_mnist import load
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.files import arrays, finish_folder, saved, shards, single, verify, write_shard
+from torch_moving_mnist.truth import TARGETS
+
+SINGLE = {'npy':'.npy', 'npz':'.npz', 'predrnn':'.npz', 'srvp':'.npz', 'pt':'.pt'}
+HOLD_TARGETS = ('npz','pt','folder-npy','folder-tar')
+
+
+def make(**kwargs): return MovingMNIST(**{**dict(digits='fonts', num_digits=2, num_frames=4, img_size=(32,40), seed=0, length=300, normalize=([.1],[.3])), **kwargs})
+
+
+def write(ds, folder, layout, n, **kwargs):
+    "Save in any layout, by name; the path"
+    kwargs = dict(n=n, progress=False, **kwargs)
+    if layout.startswith('folder'):
+        path = folder/'set'
+        ds.save(path, format=layout.split('-')[1], **{'shards': min(3, n), **kwargs})
+    else:
+        path = folder/f'{layout}{SINGLE[layout]}'
+        ds.save(path, layout=layout, **kwargs)
+    return path
+
+
+LAYOUTS = [*SINGLE, 'folder-npy', 'folder-tar']
+
+
+def same(a, b):
+    "Whether two samples or targets are equal, with their types"
+    assert type(a) is type(b), (type(a), type(b))
+    if isinstance(a, (tuple, list)): return len(a)==len(b) and all(map(same, a, b))
+    if isinstance(a, dict): return list(a)==list(b) and all(same(a[k], b[k]) for k in a)
+    return a.dtype==b.dtype and torch.equal(a, b) if isinstance(a, torch.Tensor) else a==b
+
+
+# Round trips
+
+KINDS = [{}, dict(num_frames=3, img_size=41, normalize=False), dict(color='random'), dict(num_digits=[1,3], normalize=True)]
+
+
+@pytest.mark.parametrize('layout,kwargs', [(o, k) for o in LAYOUTS for k in KINDS if not (o=='srvp' and {'color','num_digits'} & k.keys())], ids=str) # SRVP holds neither
+def test_every_layout_comes_back(tmp_path, layout, kwargs):
+    ds = make(**kwargs)
+    path = write(ds, tmp_path, layout, 29)
+    again = load(path)
+    assert len(again)==29 and again.recipe==ds.recipe and again.fingerprint==ds.fingerprint and str(len(again)) in repr(again)
+    assert same(again[7], ds[7]) and same(again[-1], ds[28]) and same(again[[28,0,28]], ds[[28,0,28]]) and same(again[3:9:2], ds[3:9:2])
+    assert torch.allclose(again.get_batch(indices=range(4)), ds.get_batch(indices=range(4)), atol=1e-5)
+    assert verify(path)==[] and verify(path, against=ds)==[]
+    assert same(MovingMNIST.from_recipe(again.recipe)[5], ds[5])
+    with pytest.raises(IndexError): again[29]
+
+
+@pytest.mark.parametrize('layout', HOLD_TARGETS)
+def test_every_target_comes_back(tmp_path, layout):
+    background = torch.arange(50*60).remainder(251).byte().view(50,60)
+    ds = make(targets=list(TARGETS), composite='over', color='random', background=background, drift=(0,2))
+    again = load(write(ds, tmp_path, layout, 7))
+    for i in (0,6,-2): assert same(again[i], (ds[i if i>=0 else i+7]))
+    frames,target = again[[5,1]]
+    assert same((frames, target), ds[[5,1]])
+    some = load(again.path, targets=['caption','boxes'])
+    assert list(some[2][1])==['caption','boxes'] and same(some[2][1]['boxes'], ds[2][1]['boxes'])
+    assert verify(again.path, against=ds)==[]
+    for batch in DataLoader(load(again.path, targets=['labels','flow']), batch_size=3): assert set(batch[1])=={'labels','flow'}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(layout=st.sampled_from(LAYOUTS), targets=st.lists(st.sampled_from([o for o in TARGETS if o not in ('cover','backdrop')]), unique=True, max_size=4),
+       T=st.integers(1, 6), K=st.lists(st.integers(1, 3), min_size=1, max_size=2), size=st.tuples(st.integers(28, 45), st.integers(28, 45)), n=st.integers(1, 12),
+       color=st.sampled_from([None, 'random']), normalize=st.sampled_from([True, False, ([.2],[.5])]), seed=st.integers(0, 2**64-1))
+def test_any_settings_come_back(tmp_path_factory, layout, targets, T, K, size, n, color, normalize, seed):
+    ds = MovingMNIST(digits='fonts', num_frames=T, num_digits=K, img_size=size, color=color, normalize=normalize, seed=seed, length=12,
+                     targets=targets if layout in HOLD_TARGETS else ())
+    try: path = write(ds, tmp_path_factory.mktemp('any'), layout, n)
+    except ValueError as e:
+        assert layout=='srvp' and (color or len(set(K))>1) or layout=='predrnn' and T==1, e
+        return
+    again = load(path)
+    assert len(again)==n and all(same(again[i], ds[i]) for i in range(n))
+    assert verify(path, against=ds)==[]
+
+
+def test_loaders_with_workers_read_it(tmp_path):
+    ds = make()
+    for layout in ('npy','pt','folder-tar'):
+        for context in ('fork','spawn'):
+            loader = DataLoader(load(write(ds, tmp_path, layout, 20, overwrite=True)), batch_size=8, num_workers=2, multiprocessing_context=context)
+            assert torch.equal(torch.cat([*loader]), ds[:20])
+
+
+def test_batches_begin_again_after_the_last(tmp_path):
+    again = load(write(make(), tmp_path, 'npy', 5))
+    assert torch.equal(again.get_batch(7), again.get_batch(indices=[0,1,2,3,4,0,1])) and torch.equal(again.get_batch(2), again.get_batch(indices=[2,3]))
+    x = again.get_batch(2)
+    assert torch.equal((again.denormalize(x)*255).round().byte(), again[[4,0]])
+    again.batch_tfms = None
+    assert again.get_batch(1).dtype==torch.uint8
+
+
+def test_samples_keep_what_the_recipe_says(tmp_path):
+    ds = make(concat=False)
+    again = load(write(ds, tmp_path, 'npy', 3))
+    assert same(again[1], ds[1]) and len(again[1])==4
+    with pytest.raises(TypeError, match='concat=False'): again[[0,1]]
+    assert load(again.path, transform=len)[0]==4
+
+
+# Readers of others
+
+def test_torchvision_reads_the_array(tmp_path):
+    ds = MovingMNIST.preset('canonical', digits='fonts', seed=0, length=30)
+    ds.save(tmp_path/'MovingMNIST'/'mnist_test_seq.npy', n=30, progress=False)
+    theirs = torchvision.datasets.MovingMNIST(tmp_path, split=None)
+    assert len(theirs)==30 and all(torch.equal(theirs[i], ds[i]) for i in range(30))
+
+
+def test_arrays_with_colour_have_channels(tmp_path):
+    assert np.load(write(make(color='random'), tmp_path, 'npy', 3)).shape==(4,3,3,32,40)
+
+
+def test_predrnn_reads_its_layout(tmp_path):
+    "By the rules of thuml/predrnn-pytorch, core/data_provider/mnist.py"
+    ds = make(num_frames=5)
+    found = np.load(write(ds, tmp_path, 'predrnn', 10))
+    assert found['dims'].tolist()==[[1,32,40]] and found['clips'].shape==(2,10,2) and found['input_raw_data'].dtype==np.float32
+    for i in range(10):
+        (start,n),(then,m) = found['clips'][:,i]
+        video = np.concatenate([found['input_raw_data'][start:start+n], found['input_raw_data'][then:then+m]])
+        assert np.array_equal(np.rint(video*255).astype(np.uint8), ds[i].numpy()) and (n,m)==(2,3)
+
+
+def test_srvp_reads_its_layout(tmp_path):
+    "By the rules of edouardelasalles/srvp, data/mmnist.py and preprocessing/mmnist/make_test_set.py"
+    ds = make(targets=['labels','digit'])
+    found = np.load(write(ds, tmp_path, 'srvp', 10, targets=()), allow_pickle=True)
+    assert np.array_equal(found['sequences'][:,3], ds[3][0][:,0].numpy())
+    assert found['labels'].dtype==np.uint8 and found['labels'][3].tolist()==ds[3][1]['labels'].tolist()
+    assert np.array_equal(found['digits'][3], ds.digits.images[ds[3][1]['digit'],0].numpy())
+
+
+def test_a_tensor_is_what_get_batch_gives(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ds = make()
+    ds.save(progress=False)
+    assert torch.equal(torch.load('mmnist.pt', weights_only=True), ds.get_batch(indices=range(64)))
+    ds.save('two.pt', 2, 8, targets=['labels','pose','caption'], progress=False)
+    frames,target = torch.load('two.pt', weights_only=True)
+    ds.targets = ['labels','pose','caption']
+    assert same((frames, target), ds.get_batch(indices=range(16)))
+
+
+def test_transforms_that_cannot_be_undone_are_said(tmp_path):
+    ds = make()
+    ds.batch_tfms = lambda x: (x/255)**2
+    path = write(ds, tmp_path, 'pt', 3)
+    with pytest.raises(ValueError, match='nothing says which levels are black and white; read it with torch.load'): load(path)
+    ds.batch_tfms = None
+    assert same(load(write(ds, tmp_path, 'pt', 3, overwrite=True))[1], ds[1])
+
+
+# Videos
+
+@pytest.mark.parametrize('color', [None, 'random'])
+@pytest.mark.parametrize('suffix', ['.mkv','.mp4','.gif'])
+def test_videos(tmp_path, suffix, color):
+    pytest.importorskip('av')
+    ds = make(num_frames=6, img_size=(33,41), color=color)
+    path = tmp_path/f'a{suffix}'
+    ds.save(path, n=5, fps=12.5, progress=False)
+    again = load(path)
+    assert len(again)==5 and again.recipe==ds.recipe and again[0].shape==ds[0].shape
+    error = (again[0:5].int() - ds[0:5].int()).abs()
+    lossless = suffix=='.mkv' or suffix=='.gif' and not color
+    assert error.max()==0 if lossless else error.float().mean()<6
+    assert verify(path, against=ds)==[]
+    first = path.read_bytes()
+    ds.save(path, n=5, fps=12.5, progress=False, overwrite=True)
+    assert path.read_bytes()==first
+    with pytest.raises(ValueError, match="with a video, which holds frames alone"): ds.save(tmp_path/'b.gif', n=5, targets='boxes')
+    with pytest.raises(ValueError, match='at most 1,024 in a video'): make(length=2000).save(tmp_path/'b.gif', n=1025)
+
+
+# Refusals
+
+@pytest.mark.parametrize('kwargs,call,match', [
+    ({}, dict(fname='a.npy', targets='boxes'), "targets=.'boxes',. with layout 'npy', which holds frames alone"),
+    (dict(targets=['flow']), dict(fname='a.npz', layout='predrnn'), "with layout 'predrnn', which holds frames alone"),
+    (dict(color='random'), dict(fname='a.npz', layout='srvp'), "layout='srvp' holds frames of one channel, not 3"),
+    (dict(num_digits=[1,2]), dict(fname='a.npz', layout='srvp'), 'num_digits=.1, 2. with layout'),
+    (dict(num_frames=1), dict(fname='a.npz', layout='predrnn'), 'num_frames=1 with layout'),
+    ({}, dict(fname='a.h5'), "fname='a.h5' ends in '.h5'; expected .gif, .mkv"),
+    ({}, dict(fname='a.npy', layout='srvp'), "layout='srvp'; expected one of 'npy'"),
+    ({}, dict(fname='a', layout='srvp'), "layout='srvp' with a folder"),
+    ({}, dict(fname='a', format='zip'), "format='zip'; expected one of 'npy', 'tar'"),
+    ({}, dict(fname='a.npy', n=301), 'n=301; expected at most 300, the length of the dataset'),
+    ({}, dict(fname='a.npy', n=0), 'n=0; expected a whole number, at least 1'),
+    ({}, dict(fname='a.npy', n_batches=0), 'n_batches=0; expected'),
+    ({}, dict(fname='a', shards=65), 'shards=65; expected a whole number, at least 1, at most 64'),
+    ({}, dict(fname='a.npy', workers=2), 'workers=2 with a single file'),
+    ({}, dict(fname='a.gif', fps=0), 'fps=0; expected a number from 0.1 to 50'),
+    ({}, dict(fname='a', targets=['boxs']), "targets='boxs'; expected one of"),
+    ({}, dict(fname=''), 'expected the name of a file'), ({}, dict(fname='a\0.npy'), 'expected the name of a file')], ids=lambda o: str(o)[:60])
+def test_refused_by_name_and_nothing_is_left(tmp_path, monkeypatch, kwargs, call, match):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=match): make(**kwargs).save(**call, progress=False)
+    assert os.listdir(tmp_path)==[]
+
+
+def test_types_are_refused(tmp_path):
+    for call in (dict(fname=5), dict(fname='a.npy', n=2.5), dict(fname='a', shards='2'), dict(fname='a.npy', overwrite=1), dict(fname='a.npy', progress=None)):
+        with pytest.raises(TypeError, match=list(call)[-1]): make().save(**call)
+
+
+def test_what_exists_is_kept(tmp_path):
+    ds = make()
+    for layout in ('npy','folder-npy'):
+        path = write(ds, tmp_path, layout, 5)
+        before = contents(path)
+        with pytest.raises(FileExistsError, match='it exists|other .*n'): write(ds, tmp_path, layout, 6)
+        assert contents(path)==before
+        write(ds, tmp_path, layout, 6, overwrite=True)
+        assert len(load(path))==6 and verify(path, against=ds)==[]
+    with pytest.raises(FileExistsError, match="other .*'fingerprint'"): write(make(seed=1), tmp_path, 'folder-npy', 6)
+    (tmp_path/'file').write_text('x')
+    with pytest.raises(OSError, match='it is no folder'): ds.save(tmp_path/'file', n=3, shards=1, progress=False)
+
+
+def test_a_full_disk_is_found_before_and_during_the_work(tmp_path, monkeypatch):
+    ds = make()
+    monkeypatch.setattr(arrays.shutil, 'disk_usage', lambda path: SimpleNamespace(free=1000))
+    for layout in LAYOUTS:
+        with pytest.raises(OSError, match='bytes are needed, and 1,000 are free') as e: write(ds, tmp_path, layout, 50)
+        assert e.value.errno==errno.ENOSPC and os.listdir(tmp_path)==[]
+    monkeypatch.undo()
+    real = arrays.ArrayFile.write
+    def full(self, file, start, rows):
+        if start>0: raise OSError(errno.ENOSPC, 'No space left on device')
+        real(self, file, start, rows)
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**16)
+    monkeypatch.setattr(arrays.ArrayFile, 'write', full)
+    for layout in ('npy','npz','pt','folder-npy'):
+        with pytest.raises(OSError, match='No space left on device; repeat the call to go on where it stopped') as e: write(ds, tmp_path, layout, 50)
+        assert str(tmp_path) in str(e.value)
+    assert not [o for o in os.listdir(tmp_path) if not o.startswith('.') and o!='set']
+    monkeypatch.setattr(arrays.ArrayFile, 'write', real)
+    for layout in ('npy','npz','pt','folder-npy'): assert verify(write(ds, tmp_path, layout, 50), against=ds)==[]
+
+
+@pytest.mark.skipif(os.geteuid()==0, reason='the superuser may write anywhere')
+def test_folders_that_cannot_be_written_to(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match='cannot be written to'): make().save(tmp_path/'a.npy', n=3)
+    tmp_path.chmod(0o700)
+
+
+def test_links_and_modes(tmp_path):
+    (tmp_path/'real.npy').write_bytes(b'')
+    (tmp_path/'real.npy').chmod(0o600)
+    (tmp_path/'link.npy').symlink_to('real.npy')
+    make().save(tmp_path/'link.npy', n=3, overwrite=True, progress=False)
+    assert (tmp_path/'link.npy').is_symlink() and (tmp_path/'real.npy').stat().st_mode & 0o777==0o600 and len(load(tmp_path/'link.npy'))==3
+    with pytest.raises(ValueError, match='is a device'): single.write_file(make(), '/dev/null', 3, 'npy')
+
+
+# Without a seed
+
+@pytest.mark.parametrize('layout', ['npy','folder-npy'])
+def test_a_dataset_without_a_seed_gets_one(tmp_path, layout):
+    path = write(make(seed=None), tmp_path, layout, 5)
+    again = load(path)
+    assert isinstance(again.recipe['seed'], int) and same(MovingMNIST.from_recipe(again.recipe)[3], again[3])
+    if layout=='folder-npy':
+        before = contents(path)
+        write(make(seed=None), tmp_path, layout, 5) # The same job
+        assert contents(path)==before
+
+
+def contents(path):
+    "Name → bytes of a file, or of all files of a folder"
+    return {o.name: o.read_bytes() for o in ([path] if path.is_file() else sorted(path.iterdir())) if o.is_file()}
+
+
+# Shards
+
+def test_a_shard_is_a_function_of_recipe_and_number(tmp_path):
+    "On one thread, on several, in a loader worker, and after another shard"
+    ds = make(targets=['boxes','masks','flow','caption'])
+    threads = torch.get_num_threads()
+    for format in shards.FORMATS:
+        torch.set_num_threads(1)
+        first = write_shard(ds, 2, 5, tmp_path/f'{format}1', n=40, format=format)
+        torch.set_num_threads(2)
+        write_shard(ds, 4, 5, tmp_path/f'{format}2', n=40, format=format)
+        assert write_shard(ds, 2, 5, tmp_path/f'{format}2', n=40, format=format)==first
+        torch.set_num_threads(threads)
+        assert next(iter(DataLoader(InWorker(ds, tmp_path/f'{format}3', format), batch_size=None, num_workers=1)))==first
+        parts = [{k: o for k,o in contents(tmp_path/f'{format}{i}').items() if '00002' in k} for i in (1,2,3)]
+        assert parts[0]==parts[1]==parts[2] and len(parts[0])==(5 if format=='npy' else 1)
+
+
+class InWorker(torch.utils.data.Dataset):
+    "Writes a shard when it is asked for an item"
+    def __init__(self, *args): self.args = args
+    def __len__(self): return 1
+    def __getitem__(self, i): return write_shard(self.args[0], 2, 5, self.args[1], n=40, format=self.args[2])
+
+
+def test_workers_give_the_same_bytes(tmp_path):
+    ds = make(targets=['boxes'])
+    ds.save(tmp_path/'one', n=50, shards=7, progress=False)
+    ds.save(tmp_path/'two', n=50, shards=7, workers=2, progress=False)
+    assert contents(tmp_path/'one')==contents(tmp_path/'two') and len(contents(tmp_path/'one'))==15
+
+
+def test_errors_of_workers_arrive(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, 'make_shard', lambda *_: 1/0)
+    with pytest.raises(ZeroDivisionError): make().save(tmp_path/'set', n=50, shards=7, workers=2, progress=False)
+
+
+def test_shards_need_a_seed_and_numbers(tmp_path):
+    with pytest.raises(ValueError, match='seed=None; expected a dataset with a seed'): write_shard(make(seed=None), 0, 2, tmp_path)
+    with pytest.raises(ValueError, match='k=2; expected a whole number, at least 0, at most 1'): write_shard(make(), 2, 2, tmp_path)
+    with pytest.raises(ValueError, match='holds no shards'): finish_folder(tmp_path)
+    write_shard(make(), 0, 2, tmp_path, n=10)
+    with pytest.raises(ValueError, match='it is not finished: 1 of 2 shards are missing'): load(tmp_path)
+    assert finish_folder(tmp_path)==[1]
+    write_shard(make(), 1, 2, tmp_path, n=10)
+    assert finish_folder(tmp_path)==[] and verify(tmp_path)==[]
+
+
+def test_archives_have_fixed_times_and_owners(tmp_path):
+    path = write(make(targets=['caption']), tmp_path, 'folder-tar', 4)
+    with tarfile.open(path/'shard-00001-of-00003.tar') as t:
+        assert {(o.mtime, o.uid, o.gid, o.uname, o.mode) for o in t}=={(0, 0, 0, '', 0o644)}
+        assert t.getnames()==['000000001.frames.npy', '000000001.caption.txt']
+
+
+# Interruptions
+
+def long_job(layout, folder):
+    "Arguments of a job of many chunks and shards"
+    ds = make(num_frames=8, seed=3, normalize=False, length=1500, targets=['boxes','caption'] if layout in HOLD_TARGETS else ())
+    return ds, folder, layout, 1500, *([9] if layout.startswith('folder') else [])
+
+
+def start(layout, folder):
+    "Begin the job in a forked process, which ends with 0"
+    child = os.fork()
+    if child: return child
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        ds,folder,layout,n,*of = long_job(layout, folder)
+        write(ds, folder, layout, n, **(dict(shards=of[0]) if of else {}))
+        code = 0
+    finally: os._exit(code)
+
+
+def all_files(folder): return {str(o.relative_to(folder)): o.read_bytes() for o in sorted(folder.rglob('*')) if o.is_file()}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_kills_at_random_moments_leave_nothing_torn(tmp_path, layout, monkeypatch):
+    "A job is killed and begun again until it ends, with the bytes of one that was never killed; 15 kills for each of seven layouts"
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**17)
+    long_job(layout, tmp_path)[0][[0,1]] # Compiled before the forks
+    begun = time.perf_counter()
+    os.waitpid(start(layout, tmp_path/'whole'), 0)
+    duration,expected = time.perf_counter() - begun, all_files(tmp_path/'whole')
+    rng,kills,ended = np.random.default_rng(len(layout)), 0, 0
+    while kills<15 or not ended:
+        child = start(layout, tmp_path/'cut')
+        if kills<15: time.sleep(rng.uniform(0, .7*duration))
+        if kills<15: os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        kills += os.WIFSIGNALED(status)
+        there = {k: o for k,o in all_files(tmp_path/'cut').items() if '.part/' not in k and '.tmp' not in k} if (tmp_path/'cut').exists() else {}
+        assert all(o==expected[k] for k,o in there.items()), 'a file under its final name is torn'
+        if not os.WIFSIGNALED(status):
+            assert os.WEXITSTATUS(status)==0 and all_files(tmp_path/'cut')==expected
+            shutil.rmtree(tmp_path/'cut')
+            ended += 1
+
+
+def test_damage_to_a_half_done_job_is_mended(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**17)
+    ds = make(targets=['boxes'])
+    def stop(n, size):
+        nonlocal calls
+        calls += 1
+        if calls==5: raise KeyboardInterrupt
+    for damage in (lambda part: flip(part/'frames.npy', 3000), lambda part: flip(part/'frames.npy', 20), lambda part: (part/'boxes.npy').unlink(),
+                   lambda part: flip(part/'journal', 5), lambda part: (part/'journal').write_text((part/'journal').read_text()[:-20]),
+                   lambda part: (part/'journal').unlink(), lambda part: (part/'boxes.npy').write_bytes(b'')):
+        calls = 0
+        with pytest.raises(KeyboardInterrupt): single.write_file(ds, tmp_path/'a.npz', 300, 'npz', report=stop)
+        damage(tmp_path/'.a.npz.part')
+        write(ds, tmp_path, 'npz', 300)
+        single.write_file(ds, tmp_path/'a.npz', 300, 'npz')
+        assert all_files(tmp_path)['a.npz']==all_files(tmp_path)['npz.npz'] and verify(tmp_path/'a.npz', against=ds)==[]
+        for o in tmp_path.iterdir(): o.unlink()
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    "Chunks that are there are not made again"
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**17)
+    ds,made = make(),[]
+    def stop(n, size):
+        made.append(n)
+        if len(made)==5: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): single.write_file(ds, tmp_path/'a.npy', 300, 'npy', report=stop)
+    later = []
+    single.write_file(ds, tmp_path/'a.npy', 300, 'npy', report=lambda n, size: later.append(n))
+    assert later[0]>=sum(made[:-1])>0 and sum(later)==300
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    "Both end well, no shard is torn, and nothing is left over"
+    for layout in ('folder-npy','folder-tar'):
+        os.waitpid(start(layout, tmp_path/'whole'), 0)
+        children = [start(layout, tmp_path/'both') for _ in range(3)]
+        assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0]
+        assert all_files(tmp_path/'both')==all_files(tmp_path/'whole')
+        shutil.rmtree(tmp_path/'both'), shutil.rmtree(tmp_path/'whole')
+
+
+def test_a_file_that_another_process_writes_is_refused(tmp_path):
+    with arrays.locked(tmp_path/'.a.npy.part'/'lock', wait=False):
+        with pytest.raises(BlockingIOError, match='another process is writing it'): make().save(tmp_path/'a.npy', n=3, progress=False)
+    make().save(tmp_path/'a.npy', n=3, progress=False)
+
+
+def test_file_systems_without_locks(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs): raise OSError(errno.ENOLCK, 'No locks available')
+    monkeypatch.setattr(arrays.FileLock, 'acquire', refuse)
+    for layout in ('npy','folder-npy'): assert verify(write(make(), tmp_path, layout, 5))==[]
+
+
+@pytest.mark.skipif(sys.platform!='linux', reason='reads /proc')
+def test_memory_does_not_grow_with_the_number_of_sequences(tmp_path):
+    "Peak of the memory that is not a mapped file"
+    code = """if True:
+        import sys, threading, time
+        from torch_moving_mnist.data import MovingMNIST
+        from torch_moving_mnist.files import arrays
+        arrays.CHUNK_BYTES = 2**20
+        ds = MovingMNIST(digits='fonts', num_digits=2, num_frames=4, seed=3, normalize=False, length=10**5)
+        def anonymous(): return int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])
+        peak = 0
+        def watch():
+            global peak
+            while True: peak = max(peak, anonymous()); time.sleep(.002)
+        threading.Thread(target=watch, daemon=True).start()
+        for layout,suffix in (('npy','.npy'), ('npz','.npz'), ('predrnn','.npz'), ('srvp','.npz'), ('pt','.pt'), ('npy',''), ('tar','')):
+            for n in (500, 1000, 8000):
+                peak,kwargs = 0,dict(format=layout, shards=n//500) if not suffix else dict(layout=layout)
+                ds.save(f'{sys.argv[1]}/{layout}{n}{suffix}', n=n, progress=False, **kwargs)
+                if n>500: print(peak, end=' ')
+            print()"""
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    rows = [[*map(int, line.split())] for line in out.splitlines()]
+    assert len(rows)==7 and all(large<small + 20*2**10 for small,large in rows), out # KiB; the frames of 8,000 sequences have 128,000
+
+
+# Damage
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    "Each layout, with ground truth where it holds any"
+    folder = tmp_path_factory.mktemp('written')
+    return {o: write(make(num_frames=2, img_size=28, targets=['labels','caption'] if o in HOLD_TARGETS else ()), folder/o, o, 6) for o in LAYOUTS}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_every_damage_is_found_or_harmless(tmp_path, written, layout):
+    "Bytes flipped, cut off, inserted: `verify` finds it, or every sequence is as before; `load` never raises anything but ValueError"
+    source,rng = written[layout],np.random.default_rng(0)
+    path = tmp_path/source.name
+    before = [load(source)[i] for i in range(6)]
+    files = [o.relative_to(source.parent) for o in ([source, Path(f'{source}.json')] if source.is_file() else sorted(source.iterdir()))]
+    for file in files:
+        data = (source.parent/file).read_bytes()
+        damages = [('cut', n) for n in (0, 1, 100, len(data)//2, len(data)-1)] + [('insert', len(data)//2), ('append', 0)]
+        damages += [('flip', int(i)) for i in sorted({*range(0, min(len(data), 160)), *rng.integers(0, len(data), 60), *range(max(len(data)-300, 0), len(data), 3)})]
+        for kind,at in damages:
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True), Path(f'{path}.json').unlink(missing_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
+            if source.is_file(): shutil.copy(f'{source}.json', f'{path}.json')
+            new = dict(cut=lambda: data[:at], insert=lambda: data[:at] + b'x' + data[at:], append=lambda: data + b'x',
+                       flip=lambda: data[:at] + bytes([data[at] ^ (1 << at%8)]) + data[at+1:])[kind]()
+            (tmp_path/file).write_bytes(new)
+            faults = verify(path)
+            assert isinstance(faults, list)
+            if faults: assert all(isinstance(o, str) and o for o in faults)
+            else:
+                again = load(path)
+                assert all(same(again[i], before[i]) for i in range(6)), (file, kind, at)
+
+
+def test_faults_name_the_file_and_the_place(tmp_path):
+    ds = make()
+    path = write(ds, tmp_path, 'npy', 200)
+    flip(path, 1000)
+    assert verify(path)==['npy.npy: sequences 0 to 199 differ from their hash']
+    folder = write(ds, tmp_path, 'folder-npy', 9)
+    flip(folder/'shard-00001-of-00003.frames.npy', 500)
+    (folder/'shard-00002-of-00003.frames.npy').unlink()
+    (folder/'shard-00007-of-00003.frames.npy').write_bytes(b'')
+    found = verify(folder)
+    assert [o.split(' has')[0] for o in found]==['shard-00001-of-00003.frames.npy', 'shard-00002-of-00003.frames.npy is missing']
+    with pytest.raises(ValueError, match='shard-00002-of-00003.frames.npy is missing'): load(folder)
+    write(ds, tmp_path, 'folder-npy', 9)
+    assert verify(folder)==['shard-00007-of-00003.frames.npy is not in index.json']
+    other = make(seed=4)
+    assert verify(path, against=other)[-1]=="the recipe differs in ['seed'] from that of the dataset"
+
+
+def test_what_the_recipe_does_not_give_is_found(tmp_path):
+    "Content and hashes that agree with each other, but not with the recipe"
+    ds = make()
+    path = write(ds, tmp_path, 'npy', 9)
+    frames = np.load(path)
+    frames[0,0,0,0] ^= 255
+    np.save(path, frames)
+    record = json.loads(Path(f'{path}.json').read_text())
+    record['hashes'] = [arrays.hash_rows([frames.swapaxes(0, 1)])]
+    write_record(f'{path}.json', record)
+    assert verify(path)==[] and verify(path, against=ds)==['chunk 0 made again differs']
+    folder = write(ds, tmp_path, 'folder-tar', 9)
+    index = json.loads((folder/'index.json').read_text())
+    name = index['shards'][1]['files'][0]['name']
+    flip(folder/name, 2000)
+    index['shards'][1]['files'][0]['sha256'] = hashlib.sha256((folder/name).read_bytes()).hexdigest()
+    write_record(folder/'index.json', index)
+    assert verify(folder)==[] and verify(folder, against=ds)==['shard-00001-of-00003 made again differs']
+
+
+def write_record(path, record):
+    del record['checksum']
+    Path(path).write_text(json.dumps(arrays.seal(record)))
+
+
+def test_hostile_files_cost_nothing(tmp_path):
+    header = arrays.header_of(arrays.Field('frames', '|u1', (10**4,64,64)), 10**8)
+    (tmp_path/'a.npy').write_bytes(header)
+    with pytest.raises(ValueError, match='it has 128 bytes; expected'): load(tmp_path/'a.npy')
+    with zipfile.ZipFile(tmp_path/'bomb.npz', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('frames.npy', header + bytes(10**7))
+    with pytest.raises(ValueError, match='frames is compressed'): load(tmp_path/'bomb.npz')
+    np.save(tmp_path/'objects.npy', np.array([open], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match='it holds object|expected numbers'): load(tmp_path/'objects.npy')
+    class Evil:
+        def __reduce__(self): return os.system, (f"touch {tmp_path/'owned'}",)
+    torch.save(Evil(), tmp_path/'evil.pt')
+    with pytest.raises(ValueError, match='cannot be opened'): load(tmp_path/'evil.pt')
+    with zipfile.ZipFile(tmp_path/'bomb.pt', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('archive/data.pkl', bytes(10**7))
+    with pytest.raises(ValueError, match='is compressed'): load(tmp_path/'bomb.pt')
+    assert not (tmp_path/'owned').exists()
+    folder = write(make(), tmp_path, 'folder-npy', 9)
+    index = (folder/'index.json').read_text()
+    for old,new in (('"shard-00001-of-00003.frames.npy"','"../../a.npy"'), ('"n": 9','"n": 1000000000000'), ('"|u1"','"|O"'), ('"format_version": 1','"format_version": 2')):
+        assert old in index
+        write_record(folder/'index.json', json.loads(index.replace(old, new, 1)))
+        with pytest.raises(ValueError, match='index.json: '): load(folder)
+
+
+def test_foreign_files(tmp_path):
+    "From other programs: what can be known is read, and the rest is refused by its content"
+    frames = make()[:5].numpy()
+    np.save(tmp_path/'a.npy', frames[:,:,0].swapaxes(0, 1))
+    np.savez(tmp_path/'a.npz', frames=frames)
+    torch.save(torch.from_numpy(frames), tmp_path/'a.pt')
+    for o in ('a.npy','a.npz','a.pt'):
+        again = load(tmp_path/o)
+        assert again.recipe is None and np.array_equal(again[:], frames) and again.get_batch(2).max()<=1
+        assert verify(tmp_path/o)==[f'{o}.json is missing, so there is nothing to compare with']
+    np.save(tmp_path/'b.npy', frames.astype(np.float32))
+    np.savez(tmp_path/'b.npz', x=frames)
+    torch.save([1], tmp_path/'b.pt')
+    make().draw(indices=[0]).save(tmp_path/'scene.npz')
+    (tmp_path/'empty.npy').write_bytes(b'')
+    (tmp_path/'folder').mkdir()
+    for o,match in (('b.npy','expected 4 or 5 axes'), ('b.npz','it holds the arrays'), ('b.pt','it holds a list'), ('scene.npz','is compressed|holds a Scene'), ('empty.npy','cannot be opened'),
+                    ('folder','it holds no index.json')):
+        with pytest.raises(ValueError, match=match): load(tmp_path/o)
+    with pytest.raises(FileNotFoundError, match='there is no such file'): load(tmp_path/'nothing.npy')
+    with pytest.raises(TypeError, match='path=5'): load(5)
+    with pytest.raises(ValueError, match="targets='boxes'; expected one of 'none'"): load(tmp_path/'a.npy', targets='boxes')
+
+
+def test_the_official_test_set(tmp_path, monkeypatch):
+    "A stand-in of its layout; where there is no network, the message says where to put the file"
+    def no_network(*args, **kwargs): raise OSError('Name or service not known')
+    monkeypatch.setattr('torchvision.datasets.mnist.download_url', no_network, raising=False)
+    monkeypatch.setattr('torchvision.datasets.moving_mnist.download_url', no_network)
+    with pytest.raises(FileNotFoundError, match='could not be downloaded: .*Put the file from http') as e: load(tmp_path/'mnist_test_seq.npy')
+    assert str(tmp_path/'mnist_test_seq.npy') in str(e.value) and os.listdir(tmp_path)==[]
+    def stand_in(url, root, filename, md5):
+        os.makedirs(root, exist_ok=True)
+        np.save(os.path.join(root, filename), np.zeros((20,7,64,64), np.uint8))
+    monkeypatch.setattr('torchvision.datasets.moving_mnist.download_url', stand_in)
+    again = load(tmp_path/'mnist_test_seq.npy')
+    assert len(again)==7 and again[0].shape==(20,1,64,64) and os.listdir(tmp_path)==['mnist_test_seq.npy']
+    assert 'has MD5' in verify(tmp_path/'mnist_test_seq.npy')[0]
+    monkeypatch.setattr(saved, 'MD5', hashlib.md5((tmp_path/'mnist_test_seq.npy').read_bytes()).hexdigest())
+    assert verify(tmp_path/'mnist_test_seq.npy')==[]
+
+
+def test_open_datasets_can_be_pickled_and_copied(tmp_path):
+    import copy, pickle
+    for layout in LAYOUTS:
+        again = load(write(make(), tmp_path, layout, 5, overwrite=True))
+        for other in (pickle.loads(pickle.dumps(again)), copy.copy(again), copy.deepcopy(again)): assert same(other[3], again[3])
+        assert len(pickle.dumps(again))<5000
