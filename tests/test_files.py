@@ -522,7 +522,7 @@ def test_faults_name_the_file_and_the_place(tmp_path):
     ds = make()
     path = write(ds, tmp_path, 'npy', 200)
     flip(path, 1000)
-    assert verify(path)==['npy.npy: sequences 0 to 199 differ from their hash']
+    assert verify(path)==['npy.npy: sequences 0 to 199 differ from their checksum']
     folder = write(ds, tmp_path, 'folder-npy', 9)
     flip(folder/'shard-00001-of-00003.frames.npy', 500)
     (folder/'shard-00002-of-00003.frames.npy').unlink()
@@ -544,7 +544,7 @@ def test_what_the_recipe_does_not_give_is_found(tmp_path):
     frames[0,0,0,0] ^= 255
     np.save(path, frames)
     record = json.loads(Path(f'{path}.json').read_text())
-    record['hashes'] = [arrays.hash_rows([frames.swapaxes(0, 1)])]
+    record['checksums'] = [arrays.checksum_of([frames.swapaxes(0, 1)])]
     write_record(f'{path}.json', record)
     assert verify(path)==[] and verify(path, against=ds)==['chunk 0 made again differs']
     folder = write(ds, tmp_path, 'folder-tar', 9)

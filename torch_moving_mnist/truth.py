@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'labels', 'depth', 'velocity', 'pose', 'color_word', 'caption', 'Target', 'check_targets', 'engine_args',
-           'ground_truth', 'needs_pixels', 'boxes_of', 'as_sample', 'finish_sample', 'per_frame', 'show_truth']
+           'ground_truth', 'needs_pixels', 'boxes_of', 'as_sample', 'finish_sample', 'per_frame', 'run_lengths',
+           'to_coco', 'to_mot', 'show_truth']
 
 # %% ../nbs/31_truth.ipynb #b0b2f0b3
-import colorsys, dataclasses, math, textwrap
+import colorsys, dataclasses, math, os, tempfile, textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.utils import flow_to_image
 
-from .checks import check_choice, shorten
+from .checks import check_choice, check_count, check_number, shorten
 from .digits import Digits
 from .engine import render, trace
 from .scene import Scene, check_scene
@@ -321,6 +323,116 @@ def _detections(boxes, labels, masks):
     there = (boxes[:,2]>boxes[:,0]) & (boxes[:,3]>boxes[:,1])
     found = dict(boxes=boxes[there], labels=labels[there] + 1, track_ids=there.nonzero()[:,0])
     return found if masks is None else {**found, 'masks': masks[there].to(torch.uint8)}
+
+# %% ../nbs/31_truth.ipynb #b8cdbeb6
+def run_lengths(
+    mask:np.ndarray, # `(H,W)` bool
+)->list:
+    "Lengths of runs of 0, 1, 0, … of a mask, column by column"
+    flat = mask.T.reshape(-1)
+    ends = np.flatnonzero(flat[1:]!=flat[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+# %% ../nbs/31_truth.ipynb #db04e78c
+def _categories(digits):
+    "Classes of a split, as COCO lists them; without labels there is one"
+    if digits.labels is None: return [dict(id=1, name='digit')]
+    return [dict(id=o+1, name=digits.names[o] if digits.names else str(o)) for o in digits.labels.unique().tolist()]
+
+def _chunks_of_truth(ds, n, targets):
+    "Index, Scene and ground truth of some sequences at a time"
+    for i in range(0, n, 64):
+        scene = ds.draw(indices=range(i, min(i+64, n)))
+        named = [] if ds.digits.labels is None else ['labels']
+        yield i,scene,{k: o.numpy(force=True) for k,o in ds.truth(scene, [*targets, *named]).items()}
+
+def to_coco(ds: Any, n: int) -> dict[str,Any]:
+    """Describe sequences as a COCO dataset of images, with visible boxes and masks, and track ids.
+
+    Parameters
+    ----------
+    ds : MovingMNIST
+        The dataset. With a seed, the same sequences are described every time.
+    n : int
+        Number of sequences, from 0 on, at most `len(ds)`.
+
+    Returns
+    -------
+    dict
+        What json can write. 'images': one for each frame, `id` 1, 2, …, `file_name` as `to_mot` names it, `video_id` and `frame_id`.
+        'annotations': each visible digit in each frame: `bbox` (x, y, width, height) and `segmentation` (run-length code) of its visible
+        pixels, their number `area`, `visibility`, and `track_id`, which is the same in all frames. 'categories': `id` is the class + 1.
+
+    Raises
+    ------
+    ValueError
+        Where `n` is not in 1..len(ds).
+    """
+    n,(H,W),images,annotations = check_count('n', n, 1, len(ds)),ds.canvas_size,[],[]
+    for start,scene,target in _chunks_of_truth(ds, n, ['modal_boxes','modal_masks','visibility']):
+        B,K,T = scene.angle.shape
+        images += [dict(id=(start+b)*T + t + 1, file_name=_frame_name(start+b, t), width=W, height=H, video_id=start+b+1, frame_id=t)
+                   for b in range(B) for t in range(T)]
+        boxes,masks = target['modal_boxes'],target['modal_masks']
+        for b,t,k in np.argwhere((boxes[...,2]>boxes[...,0]).transpose(0,2,1)).tolist():
+            (x1,y1,x2,y2),mask = boxes[b,k,t].tolist(),masks[b,k,t]
+            annotations.append(dict(
+                id=len(annotations)+1, image_id=(start+b)*T + t + 1, category_id=int(target['labels'][b,k])+1 if 'labels' in target else 1,
+                bbox=[x1, y1, x2-x1, y2-y1], area=int(mask.sum()), iscrowd=0, segmentation=dict(size=[H,W], counts=run_lengths(mask)),
+                track_id=(start+b)*K + k + 1, visibility=float(target['visibility'][b,k,t])))
+    return dict(images=images, annotations=annotations, categories=_categories(ds.digits))
+
+def _frame_name(i, t): return f'{i:06}/img1/{t+1:06}.png'
+
+# %% ../nbs/31_truth.ipynb #4c1d3d07
+def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> None:
+    """Write sequences in MOTChallenge's layout: `<sequence>/img1/*.png`, `gt/gt.txt` and `seqinfo.ini`.
+
+    Parameters
+    ----------
+    ds : MovingMNIST
+        The dataset. With a seed, the same sequences are written every time.
+    n : int
+        Number of sequences, from 0 on, at most `len(ds)`.
+    folder : str or path
+        Folder to create. It gets its name when everything has been written.
+    fps : float, default 10
+        Frames per second, as `seqinfo.ini` says, 0.1 to 1,000.
+
+    Raises
+    ------
+    ValueError
+        Where `n` or `fps` is out of range.
+    FileExistsError
+        Where the folder exists.
+    """
+    from PIL import Image
+    n,fps,final = check_count('n', n, 1, len(ds)),check_number('fps', fps, .1, 1000),Path(folder).expanduser().absolute()
+    if os.path.lexists(final): raise FileExistsError(17, 'it exists; expected the name of a new folder', os.fspath(folder))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.mot-', dir=final.parent) as tmp:
+        for start,scene,target in _chunks_of_truth(ds, n, ['boxes','visibility']):
+            for b,frames in enumerate(ds.render(scene).numpy(force=True)):
+                one = Path(tmp)/'set'/f'{start+b:06}'
+                (one/'img1').mkdir(parents=True)
+                (one/'gt').mkdir()
+                for t,frame in enumerate(frames):
+                    Image.fromarray(frame[0] if len(frame)==1 else frame.transpose(1,2,0)).save(Path(tmp)/'set'/_frame_name(start+b, t))
+                (one/'gt'/'gt.txt').write_text(_mot_lines({k: o[b] for k,o in target.items()}))
+                (one/'seqinfo.ini').write_text(_SEQINFO.format(start+b, fps, len(frames), *ds.canvas_size[::-1]))
+        os.rename(Path(tmp)/'set', final)
+
+_SEQINFO = '[Sequence]\nname={:06}\nimDir=img1\nframeRate={:g}\nseqLength={}\nimWidth={}\nimHeight={}\nimExt=.png\n'
+
+def _mot_lines(target):
+    "Lines of gt.txt for one sequence"
+    boxes,lines = target['boxes'],[]
+    for t,k in np.argwhere((boxes[...,2]>boxes[...,0]).T).tolist():
+        x1,y1,x2,y2 = boxes[k,t].tolist()
+        label = int(target['labels'][k])+1 if 'labels' in target else 1
+        lines.append(f"{t+1},{k+1},{x1+1:g},{y1+1:g},{x2-x1:g},{y2-y1:g},1,{label},{target['visibility'][k,t]:.4f}\n")
+    return ''.join(lines)
 
 # %% ../nbs/31_truth.ipynb #55f24ede
 def _slots(ax, target, t, K, T, names):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..checks import check_choice, check_count, check_function, check_indices, out_of_range, shorten
-from .arrays import FORMAT, hash_rows, map_array, nest_target, read_json, unseal
+from .arrays import FORMAT, checksum_of, map_array, nest_target, read_json, unseal
 from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
     FORMATS, faults_of_shard, header_for, job_in, known_shard, make_shard, shard_name, shard_range)
@@ -98,7 +98,7 @@ def _open_archive(folder, index, k):
         start,size = places[member]
         content = data[start:start+size]
         if dtype=='str': return bytes(content).decode()
-        header = header_for(np.broadcast_to(np.zeros((), dtype), shape))
+        header = header_for(dtype, tuple(shape))
         if bytes(content[:len(header)])!=header: raise ValueError(f'{member} of {path.name} does not hold {dtype} {shape}')
         return content[len(header):].view(dtype).reshape(shape)
     return lambda at, name: np.array([one(i, name) for i in at.tolist()])
@@ -421,12 +421,13 @@ def _parts_of(saved, record):
         listed = {f['name'] for o in record['shards'] for f in o['files']}
         faults += [f'{o.name} is not in index.json' for o in sorted(path.glob('shard-*')) if o.name not in listed]
         return faults,range(len(record['shards'])),functools.partial(_shard_differs, record)
-    rows,hashes = record.get('rows'),record.get('hashes')
-    if path.suffix.lower() in VIDEOS and hashes is None: return [],range(0),None # Not lossless
+    rows,checksums = record.get('rows'),record.get('checksums')
+    if path.suffix.lower() in VIDEOS and checksums is None: return [],range(0),None # Not lossless
     numbers = range(-(-record['n']//rows)) if type(rows) is int and rows>0 else ()
-    if not isinstance(hashes, list) or len(hashes)!=len(numbers): return [f'{path.name}.json has hashes that do not fit'],range(0),None
-    faults = [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their hash'
-              for k in numbers if hash_rows(_chunk_of(saved, record, k, rows))!=hashes[k]]
+    if not isinstance(checksums, list) or len(checksums)!=len(numbers):
+        return [f'{path.name}.json has checksums that do not fit'],range(0),None
+    faults = [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their checksum'
+              for k in numbers if checksum_of(_chunk_of(saved, record, k, rows))!=checksums[k]]
     return faults,numbers,functools.partial(_chunk_differs, record)
 
 def _chunk_of(saved, record, k, rows):
@@ -443,7 +444,7 @@ def _chunk_of(saved, record, k, rows):
 def _chunk_differs(record, ds, k):
     rows = record['rows']
     arrays = LAYOUTS['npz' if record['layout']=='video' else record['layout']].arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
-    return f"chunk {k}" if hash_rows([arrays[o] for o in record['arrays']])!=record['hashes'][k] else ''
+    return f"chunk {k}" if checksum_of([arrays[o] for o in record['arrays']])!=record['checksums'][k] else ''
 
 def _shard_differs(record, ds, k):
     with tempfile.TemporaryDirectory() as tmp:

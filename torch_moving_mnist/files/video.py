@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import shorten
-from .arrays import hash_rows, seal, unseal
+from .arrays import checksum_of, seal, unseal
 from .layouts import Source, frames_and_truth
 from ..utils import atomic_path, encode_gif
 
@@ -91,7 +91,7 @@ def write_video(
 ):
     "Write a grid of sequences that plays"
     frames = np.concatenate([frames_and_truth(ds, range(i, min(i+64, n)))[0] for i in range(0, n, 64)])
-    if suffix=='.mkv' or ds.channels==1 and suffix=='.gif': record = {**record, 'hashes': [hash_rows([frames])]} # Lossless
+    if suffix=='.mkv' or ds.channels==1 and suffix=='.gif': record = {**record, 'checksums': [checksum_of([frames])]} # Lossless
     comment,grid = json.dumps(seal(record)), make_grid(frames)
     with atomic_path(path) as tmp:
         if suffix!='.gif': _encode(grid, tmp, suffix, Fraction(fps).limit_denominator(1001), comment)
