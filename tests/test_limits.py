@@ -95,7 +95,7 @@ def test_poses_are_finite_at_any_time_that_is_accepted(motion, kw):
 
 # Statistics
 
-@pytest.mark.parametrize('kw', [dict(num_frames=2**20), dict(num_frames=10_000, motion='trajgru'), dict(num_frames=2**20, motion='subpixel_bounce'), dict(img_size=2**15), dict(num_digits=1024),
+@pytest.mark.parametrize('kw', [dict(num_frames=2**20), dict(num_frames=10_000, motion='trajgru'), dict(num_frames=2**20, motion='subpixel_bounce'), dict(num_frames=10_000, motion='subpixel_bounce', motion_params=dict(speed=1000)), dict(img_size=2**15), dict(num_digits=1024),
                                 dict(img_size=(2000,9000), color='random', background=torch.arange(256, dtype=torch.uint8).view(16,16).expand(3,16,16), drift=(0,3)),
                                 dict(num_frames=2**20, motion=lambda rng, K, times, **_: dict(translate=rng.uniform(K, 2)[:,:,None]*times[:,None]))], ids=lambda o: str(o)[:50])
 def test_measuring_needs_little_memory_whatever_the_settings(kw):

@@ -10,6 +10,7 @@ from nbdev.config import get_config
 from nbdev.serve import proc_nbs
 
 from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.files import finish_folder, load, verify, write_shard
 from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import animate, save_gif, show_images
 
@@ -55,6 +56,7 @@ def signature(f, name):
 CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.stream': MovingMNIST.stream,
          'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
          'ds.truth': MovingMNIST.truth, 'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
+         'ds.save': MovingMNIST.save, 'load': load, 'verify': verify, 'write_shard': write_shard, 'finish_folder': finish_folder, # The last three are in `files`
          'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
          'show_images': show_images, 'animate': animate, 'save_gif': save_gif} # The last three are in `utils`
 
@@ -80,9 +82,9 @@ TABLES = dict(parameters=parameters, calls=calls, targets=targets)
 def link_to_notebooks(body):
     "Replace the links of symbols, which point to pages of the documentation site, with links to notebooks"
     def notebook(match):
-        found = sorted((ROOT/'nbs').rglob(f'*_{match[1]}.ipynb'))
+        found = sorted((ROOT/'nbs'/match[1]).rglob(f'*_{match[2]}.ipynb'))
         return f'](nbs/{found[0].relative_to(ROOT/"nbs").as_posix()})' if found else match[0]
-    return re.sub(r'\]\(/(\w+)\.html(?:#[^)]*)?\)', notebook, body)
+    return re.sub(r'\]\(/((?:\w+/)*)(\w+)\.html(?:#[^)]*)?\)', notebook, body)
 
 
 def extract_gifs(body):

@@ -126,7 +126,9 @@ def measure_stats(
 )->tuple:         # Two lists of one number per channel
     "Statistics of rendered sequences, in bounded memory"
     model,K = check_motion(ds.motion, ds.affine_params, ds.motion_params)[0],max(ds.num_digits)
-    any_time,(H,W) = model.any_time and not model.own and not ds.where,ds.canvas_size
+    far = model.any_time and not model.own and ds.motion!='subpixel_bounce' # Late frames cost no more than early ones
+    if ds.motion=='subpixel_bounce' and 4*ds.motion_params['speed']>min(ds.canvas_size)-max(ds.digits.images.shape[-2:]): first = most
+    any_time,(H,W) = far and not ds.where,ds.canvas_size
     drawn = ds.num_frames if any_time or ds.where else min(first, ds.num_frames) # A condition applies to whole sequences
     T = min(most, drawn)
     chosen = torch.linspace(0, drawn-1, T, device='cpu').round()
