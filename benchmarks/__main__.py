@@ -4,7 +4,7 @@ Both sides of a ratio are measured in one run on one machine.
 `python -m benchmarks` prints a table and writes it to `benchmarks/RESULTS.md`.
 Digits come from MNIST if `--path` (or `MNIST_ROOT`) contains it, and from fonts otherwise.
 """
-import os, platform, statistics, subprocess, sys, tempfile, time
+import os, platform, shutil, statistics, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -302,7 +302,8 @@ def measure(source):
     for workers in (0, 1, 2):
         yield row(f'DataLoader, batches of 128, num_workers={workers}, milliseconds per sequence',
                   [loader_rate(make(length=2048), workers) for _ in range(3)])
-    with tempfile.TemporaryDirectory() as d: yield from reading_rows(source, Path(d))
+    for rows in (reading_rows, writing_rows):
+        with tempfile.TemporaryDirectory(dir='.') as d: yield from rows(source, Path(d)) # On the disk, not in a file system in memory
     runs = [training(ds, ds.batches(bs=16, prefetch=2), 40) for _ in range(5)]
     yield row('fraction of training time spent waiting for batches(bs=16, prefetch=2)', [wait/total for total,wait in runs], 'under 0.02')
     yield row('time of the same training steps ÷ steps that reuse one batch',
@@ -329,6 +330,28 @@ def reading_rows(source, folder, n=1024, bs=128):
     reading = go_through(DataLoader(stored, batch_size=bs))
     yield row(f'{name}: a sampler of batches', ratio(go_through(batches), reading, 7, calls=1), 'at most 1.5')
     yield row('… the default collation', ratio(go_through(DataLoader(ds, batch_size=bs)), reading, 7, calls=1))
+
+
+def writing_rows(source, folder, n=10_000, bs=256):
+    "Yield the rows that compare `ds.save` with rendering to memory and writing the bytes raw; both sides flush to the disk"
+    ds = MovingMNIST.preset('canonical', **source, seed=0, length=n)
+    frames = np.empty((n,20,1,64,64), np.uint8)
+    frames.fill(0) # So that its pages exist
+    def render_and_write():
+        for i in range(0, n, bs): frames[i:i+bs] = ds[i:i+bs]
+        with open(folder/'raw', 'wb') as f:
+            f.write(frames)
+            f.flush()
+            os.fsync(f.fileno())
+    def timed(f):
+        for o in folder.iterdir(): shutil.rmtree(o) if o.is_dir() else o.unlink()
+        return seconds(f)
+    ways = {'one .npy': dict(fname=folder/'a.npy'), 'a folder of .npy shards': dict(fname=folder/'a'), 'a folder of .tar shards': dict(fname=folder/'b', format='tar')}
+    timed(render_and_write)
+    rounds = [(timed(render_and_write), *(timed(lambda: ds.save(n=n, progress=False, **o)) for o in ways.values())) for _ in range(7)]
+    for i,name in enumerate(ways, 1):
+        yield row(f"rendering {n:,} 'canonical' sequences to memory and writing them raw ÷ ds.save to {name}", [o[0]/o[i] for o in rounds],
+                  '' if 'tar' in name else 'at least 0.7')
 
 
 def first_rows():

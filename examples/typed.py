@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from torch_moving_mnist import MovingMNIST, Scene, load
 from torch_moving_mnist.files import SavedDataset, finish_folder, verify, write_shard
-from torch_moving_mnist.truth import as_sample, per_frame, show_truth
+from torch_moving_mnist.truth import as_sample, per_frame, show_truth, to_coco, to_mot
 from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
 
 set_seed(0)
@@ -43,5 +43,7 @@ saved: SavedDataset = load('sequences.npz', targets=['caption'])
 known: bool = torch.equal(saved.denormalize(saved.get_batch(indices=[1])[0])[0].mul(255).round().byte(), saved.__getitems__([1])[0][0])
 record: dict = write_shard(again, 0, 1, 'shards', n=8)
 faults: list = [*finish_folder('shards'), *verify('shards', against=again), len(saved), repr(saved)][:-2]
+if not Path('mot').exists(): to_mot(again, 1, 'mot')
+boxed: dict = to_coco(again, 1)
 name: str = MovingMNIST.preset('canonical', digits='fonts', seed=1).fingerprint + ', '.join(MovingMNIST.presets())
 loader = DataLoader(again, batch_size=2)

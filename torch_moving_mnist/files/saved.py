@@ -289,7 +289,18 @@ class SavedDataset(Dataset):
         return frames if target is None else (frames, target)
 
     def __getitems__(self, indices: Any) -> list[Any]:
-        "What `ds[i]` returns for each index, read together. `DataLoader` calls this method."
+        """Several sequences, read together. `DataLoader` calls this method.
+
+        Parameters
+        ----------
+        indices : list of int
+            Which sequences.
+
+        Returns
+        -------
+        list
+            What `ds[i]` returns, for each index. A subclass that overrides `__getitem__` is asked for each sequence.
+        """
         if type(self).__getitem__ is not SavedDataset.__getitem__: return [self[i] for i in indices]
         return self._samples(indices)
 
