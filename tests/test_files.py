@@ -9,11 +9,13 @@ import torch
 import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from torch_moving_mnist import load
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.files import arrays, finish_folder, saved, shards, single, verify, write_shard
+from torch_moving_mnist.recipe import digest
 from torch_moving_mnist.truth import TARGETS
 
 SINGLE = {'npy':'.npy', 'npz':'.npz', 'predrnn':'.npz', 'srvp':'.npz', 'pt':'.pt'}
@@ -56,7 +58,8 @@ def test_every_layout_comes_back(tmp_path, layout, kwargs):
     ds = make(**kwargs)
     path = write(ds, tmp_path, layout, 29)
     again = load(path)
-    assert len(again)==29 and again.recipe==ds.recipe and again.fingerprint==ds.fingerprint and str(len(again)) in repr(again)
+    assert len(again)==29 and again.recipe=={**ds.recipe, 'length': 29} and str(len(again)) in repr(again)
+    assert MovingMNIST.from_recipe(again.recipe).fingerprint==again.fingerprint
     assert same(again[7], ds[7]) and same(again[-1], ds[28]) and same(again[[28,0,28]], ds[[28,0,28]]) and same(again[3:9:2], ds[3:9:2])
     assert torch.allclose(again.get_batch(indices=range(4)), ds.get_batch(indices=range(4)), atol=1e-5)
     assert verify(path)==[] and verify(path, against=ds)==[]
@@ -96,8 +99,8 @@ def test_any_settings_come_back(tmp_path_factory, layout, targets, T, K, size, n
 
 def test_loaders_with_workers_read_it(tmp_path):
     ds = make()
-    for layout in ('npy','pt','folder-tar'):
-        for context in ('fork','spawn'):
+    for layout,contexts in (('npy',['fork','spawn']), ('pt',['fork']), ('folder-tar',['fork'])):
+        for context in contexts:
             loader = DataLoader(load(write(ds, tmp_path, layout, 20, overwrite=True)), batch_size=8, num_workers=2, multiprocessing_context=context)
             assert torch.equal(torch.cat([*loader]), ds[:20])
 
@@ -168,6 +171,11 @@ def test_transforms_that_cannot_be_undone_are_said(tmp_path):
     ds.batch_tfms = lambda x: (x/255)**2
     path = write(ds, tmp_path, 'pt', 3)
     with pytest.raises(ValueError, match='nothing says which levels are black and white; read it with torch.load'): load(path)
+    for f in (lambda x: 255-x, lambda x: x.flip(-1)/255, lambda x: x.float().repeat(1,1,3,1,1), lambda x: x[...,4:].float(), lambda x: x.float() + 300*torch.rand(())):
+        ds.batch_tfms = f
+        with pytest.raises(ValueError, match='read it with torch.load'): load(write(ds, tmp_path, 'pt', 3, overwrite=True))
+    ds.batch_tfms = lambda x: x.bfloat16()
+    with pytest.raises(ValueError, match='batch_tfms makes torch.bfloat16; expected'): write(ds, tmp_path, 'pt', 3, overwrite=True)
     ds.batch_tfms = None
     assert same(load(write(ds, tmp_path, 'pt', 3, overwrite=True))[1], ds[1])
 
@@ -182,23 +190,80 @@ def test_videos(tmp_path, suffix, color):
     path = tmp_path/f'a{suffix}'
     ds.save(path, n=5, fps=12.5, progress=False)
     again = load(path)
-    assert len(again)==5 and again.recipe==ds.recipe and again[0].shape==ds[0].shape
+    assert len(again)==5 and again.recipe=={**ds.recipe, 'length': 5} and again[0].shape==ds[0].shape
     error = (again[0:5].int() - ds[0:5].int()).abs()
     lossless = suffix=='.mkv' or suffix=='.gif' and not color
     assert error.max()==0 if lossless else error.float().mean()<6
     assert verify(path, against=ds)==[]
+    data = path.read_bytes()
+    for at in (30, len(data)//2, len(data)-40):
+        flip(path, at)
+        assert len(verify(path))==1
+        path.write_bytes(data)
+    assert bool(verify(path, against=make(num_frames=6, img_size=(33,41), color=color, seed=1)))
     first = path.read_bytes()
     ds.save(path, n=5, fps=12.5, progress=False, overwrite=True)
     assert path.read_bytes()==first
-    with pytest.raises(ValueError, match="with a video, which holds frames alone"): ds.save(tmp_path/'b.gif', n=5, targets='boxes')
+    with pytest.raises(ValueError, match="with a video, which holds frames only"): ds.save(tmp_path/'b.gif', n=5, targets='boxes')
+    with pytest.raises(ValueError, match='n=1024 with img_size=.28, 2200. makes a video 70,462 pixels'): make(img_size=(28,2200), length=2000).save(tmp_path/'b.gif', n=1024)
     with pytest.raises(ValueError, match='at most 1,024 in a video'): make(length=2000).save(tmp_path/'b.gif', n=1025)
+
+
+# Names and paths
+
+def test_links_without_a_suffix_at_their_target(tmp_path):
+    "As caches of downloads make them"
+    os.symlink('blob', tmp_path/'link.npy')
+    ds = make()
+    ds.save(tmp_path/'link.npy', n=5, progress=False)
+    again = load(tmp_path/'link.npy')
+    assert same(again[3], ds[3]) and again.recipe is not None and verify(tmp_path/'link.npy', against=ds)==[] and (tmp_path/'link.npy').is_symlink()
+
+
+@pytest.mark.parametrize('suffix', ['.NPY','.NPZ','.PT','.GIF'])
+def test_suffixes_in_capitals(tmp_path, suffix):
+    ds = make()
+    ds.save(tmp_path/f'A{suffix}', n=5, progress=False)
+    assert same(load(tmp_path/f'A{suffix}')[3], ds[3]) and verify(tmp_path/f'A{suffix}', against=ds)==[]
+
+
+def test_a_file_where_the_record_would_be_is_kept(tmp_path):
+    (tmp_path/'a.npy.json').write_text('mine')
+    (tmp_path/'b.npy.json').mkdir()
+    for o in 'ab':
+        with pytest.raises(FileExistsError, match=f'{o}.npy.json exists'): make().save(tmp_path/f'{o}.npy', n=3)
+    with pytest.raises(IsADirectoryError): make().save(tmp_path/'b.npy', n=3, overwrite=True)
+    with pytest.raises(OSError, match='the name is too long'): make().save(tmp_path/('x'*240 + '.npy'), n=3)
+    assert (tmp_path/'a.npy.json').read_text()=='mine' and sorted(os.listdir(tmp_path))==['a.npy.json','b.npy.json']
+
+
+@pytest.mark.parametrize('path', ['', 'a\0b', b'x', 5, None])
+def test_no_path(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    calls = [('path', lambda: load(path)), ('path', lambda: verify(path)), ('folder', lambda: write_shard(make(), 0, 2, path)), ('folder', lambda: finish_folder(path)),
+             ('fname', lambda: make().save(path))]
+    for name,call in calls:
+        with pytest.raises((ValueError, TypeError), match=f'{name}='): call()
+    assert os.listdir(tmp_path)==[]
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    ds = make()
+    for o in ('a.npy','a.npz','a.pt','a.gif'):
+        os.mkfifo(tmp_path/o)
+        with pytest.raises(ValueError, match='neither a regular file'): load(tmp_path/o)
+    ds.save(tmp_path/'b.npy', n=3, progress=False), ds.save(tmp_path/'set', n=3, progress=False)
+    for o in (tmp_path/'b.npy.json', tmp_path/'set'/'index.json'):
+        o.unlink()
+        os.mkfifo(o)
+        with pytest.raises(ValueError, match='it is no regular file'): load(o.parent if o.name=='index.json' else tmp_path/'b.npy')
 
 
 # Refusals
 
 @pytest.mark.parametrize('kwargs,call,match', [
-    ({}, dict(fname='a.npy', targets='boxes'), "targets=.'boxes',. with layout 'npy', which holds frames alone"),
-    (dict(targets=['flow']), dict(fname='a.npz', layout='predrnn'), "with layout 'predrnn', which holds frames alone"),
+    ({}, dict(fname='a.npy', targets='boxes'), "targets=.'boxes',. with layout 'npy', which holds frames only"),
+    (dict(targets=['flow']), dict(fname='a.npz', layout='predrnn'), "with layout 'predrnn', which holds frames only"),
     (dict(color='random'), dict(fname='a.npz', layout='srvp'), "layout='srvp' holds frames of one channel, not 3"),
     (dict(num_digits=[1,2]), dict(fname='a.npz', layout='srvp'), 'num_digits=.1, 2. with layout'),
     (dict(num_frames=1), dict(fname='a.npz', layout='predrnn'), 'num_frames=1 with layout'),
@@ -209,7 +274,7 @@ def test_videos(tmp_path, suffix, color):
     ({}, dict(fname='a.npy', n=301), 'n=301; expected at most 300, the length of the dataset'),
     ({}, dict(fname='a.npy', n=0), 'n=0; expected a whole number, at least 1'),
     ({}, dict(fname='a.npy', n_batches=0), 'n_batches=0; expected'),
-    ({}, dict(fname='a', shards=65), 'shards=65; expected a whole number, at least 1, at most 64'),
+    ({}, dict(fname='a.npy', shards=2), "fname='a.npy' with shards, which is for folders"), ({}, dict(fname='a', shards=65), 'shards=65; expected a whole number, at least 1, at most 64'),
     ({}, dict(fname='a.npy', workers=2), 'workers=2 with a single file'),
     ({}, dict(fname='a.gif', fps=0), 'fps=0; expected a number from 0.1 to 50'),
     ({}, dict(fname='a', targets=['boxs']), "targets='boxs'; expected one of"),
@@ -230,13 +295,13 @@ def test_what_exists_is_kept(tmp_path):
     for layout in ('npy','folder-npy'):
         path = write(ds, tmp_path, layout, 5)
         before = contents(path)
-        with pytest.raises(FileExistsError, match='it exists|other .*n'): write(ds, tmp_path, layout, 6)
+        with pytest.raises(FileExistsError, match='exists|n=5 instead of 6'): write(ds, tmp_path, layout, 6)
         assert contents(path)==before
         write(ds, tmp_path, layout, 6, overwrite=True)
         assert len(load(path))==6 and verify(path, against=ds)==[]
-    with pytest.raises(FileExistsError, match="other .*'fingerprint'"): write(make(seed=1), tmp_path, 'folder-npy', 6)
+    with pytest.raises(FileExistsError, match='holds another dataset: seed=0 instead of 1'): write(make(seed=1), tmp_path, 'folder-npy', 6)
     (tmp_path/'file').write_text('x')
-    with pytest.raises(OSError, match='it is no folder'): ds.save(tmp_path/'file', n=3, shards=1, progress=False)
+    with pytest.raises(OSError, match='it is no folder'): ds.save(tmp_path/'file', n=3, progress=False)
 
 
 def test_a_full_disk_is_found_before_and_during_the_work(tmp_path, monkeypatch):
@@ -283,10 +348,22 @@ def test_a_dataset_without_a_seed_gets_one(tmp_path, layout):
     path = write(make(seed=None), tmp_path, layout, 5)
     again = load(path)
     assert isinstance(again.recipe['seed'], int) and same(MovingMNIST.from_recipe(again.recipe)[3], again[3])
-    if layout=='folder-npy':
-        before = contents(path)
-        write(make(seed=None), tmp_path, layout, 5) # The same job
-        assert contents(path)==before
+    with pytest.raises(FileExistsError, match='exists|seed='): write(make(seed=None), tmp_path, layout, 5)
+
+
+def test_an_unfinished_job_without_a_seed_goes_on_with_the_one_it_drew(tmp_path, monkeypatch):
+    "But not with that of a dataset that had one"
+    def stop(*_): raise KeyboardInterrupt
+    for seed in (None, 5):
+        with pytest.raises(KeyboardInterrupt): shards.write_folder(make(seed=seed, length=60), tmp_path/f'{seed}', 60, 3, report=stop)
+        with pytest.raises(KeyboardInterrupt): single.write_file(make(seed=seed, length=60), tmp_path/f'{seed}.npy', 60, 'npy', report=stop)
+    first = json.loads((tmp_path/'None'/'.part'/'job.json').read_text())['recipe']['seed']
+    make(seed=None).save(tmp_path/'None', n=60, shards=3, progress=False)
+    assert load(tmp_path/'None').recipe['seed']==first
+    with pytest.raises(FileExistsError, match='seed=5 instead of'): make(seed=None).save(tmp_path/'5', n=60, shards=3, progress=False)
+    first = json.loads((tmp_path/'.None.npy.part'/'journal').read_text().splitlines()[0])['recipe']['seed']
+    for seed in (None, 5): make(seed=None).save(tmp_path/f'{seed}.npy', n=60, progress=False)
+    assert load(tmp_path/'None.npy').recipe['seed']==first and load(tmp_path/'5.npy').recipe['seed']!=5
 
 
 def contents(path):
@@ -334,7 +411,7 @@ def test_errors_of_workers_arrive(tmp_path, monkeypatch):
 def test_shards_need_a_seed_and_numbers(tmp_path):
     with pytest.raises(ValueError, match='seed=None; expected a dataset with a seed'): write_shard(make(seed=None), 0, 2, tmp_path)
     with pytest.raises(ValueError, match='k=2; expected a whole number, at least 0, at most 1'): write_shard(make(), 2, 2, tmp_path)
-    with pytest.raises(ValueError, match='holds no shards'): finish_folder(tmp_path)
+    with pytest.raises(ValueError, match='has no record of shards'): finish_folder(tmp_path)
     write_shard(make(), 0, 2, tmp_path, n=10)
     with pytest.raises(ValueError, match='it is not finished: 1 of 2 shards are missing'): load(tmp_path)
     assert finish_folder(tmp_path)==[1]
@@ -472,14 +549,119 @@ def test_memory_does_not_grow_with_the_number_of_sequences(tmp_path):
             while True: peak = max(peak, anonymous()); time.sleep(.002)
         threading.Thread(target=watch, daemon=True).start()
         for layout,suffix in (('npy','.npy'), ('npz','.npz'), ('predrnn','.npz'), ('srvp','.npz'), ('pt','.pt'), ('npy',''), ('tar','')):
-            for n in (500, 1000, 8000):
+            for n in (500, 1000, 5000):
                 peak,kwargs = 0,dict(format=layout, shards=n//500) if not suffix else dict(layout=layout)
                 ds.save(f'{sys.argv[1]}/{layout}{n}{suffix}', n=n, progress=False, **kwargs)
                 if n>500: print(peak, end=' ')
             print()"""
     out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
     rows = [[*map(int, line.split())] for line in out.splitlines()]
-    assert len(rows)==7 and all(large<small + 20*2**10 for small,large in rows), out # KiB; the frames of 8,000 sequences have 128,000
+    assert len(rows)==7 and all(large<small + 20*2**10 for small,large in rows), out # KiB; the frames of 5,000 sequences have 80,000
+
+
+def test_a_job_that_was_killed_while_it_tidied_up_is_done(tmp_path):
+    ds = make()
+    for layout in SINGLE:
+        path = write(ds, tmp_path, layout, 5)
+        part = tmp_path/f'.{path.name}.part'
+        part.mkdir()
+        (part/'frames.npy').write_bytes(b'left over')
+        write(ds, tmp_path, layout, 5)
+        assert not part.exists() and verify(path)==[]
+        part.mkdir()
+        with pytest.raises(FileExistsError, match='exists'): write(ds, tmp_path, layout, 6) # Another job
+        shutil.rmtree(part)
+    path.unlink() # Killed before the file got its name, with its record there
+    part.mkdir()
+    assert verify(write(ds, tmp_path, layout, 5))==[]
+
+
+@pytest.mark.parametrize('line', ['5', 'null', '[[1],2]', '["a","b"]', '[-1,"a"]', '"ab"', '[0,7]', '[9999,"a"]', '['*100_000])
+def test_any_line_of_a_journal_does_no_harm(tmp_path, monkeypatch, line):
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**17)
+    ds = make()
+    def stop(n, size): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): single.write_file(ds, tmp_path/'a.npy', 50, 'npy', report=stop)
+    with open(tmp_path/'.a.npy.part'/'journal', 'a') as f: f.write(line + '\n')
+    single.write_file(ds, tmp_path/'a.npy', 50, 'npy')
+    assert verify(tmp_path/'a.npy', against=ds)==[] and sorted(os.listdir(tmp_path))==['a.npy','a.npy.json']
+
+
+def test_threads_share_a_folder(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+    ds = make()
+    for i in range(4):
+        with ThreadPoolExecutor(4) as pool: [*pool.map(lambda _: ds.save(tmp_path/f'{i}', n=16, shards=8, progress=False), range(4))]
+        assert verify(tmp_path/f'{i}', against=ds)==[] and not (tmp_path/f'{i}'/'.part').exists()
+
+
+def test_several_processes_replace_a_folder(tmp_path):
+    make(seed=5).save(tmp_path/'set', n=40, shards=20, progress=False)
+    children = []
+    for _ in range(3):
+        children.append(os.fork())
+        if not children[-1]:
+            code = 1
+            try:
+                torch.set_num_threads(1)
+                make().save(tmp_path/'set', n=16, shards=8, overwrite=True, progress=False)
+                code = 0
+            finally: os._exit(code)
+    assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0]
+    assert verify(tmp_path/'set', against=make())==[] and len(os.listdir(tmp_path/'set'))==9
+
+
+class Two(Exception):
+    def __init__(self, a, b): super().__init__(f'{a} and {b}')
+
+
+@pytest.mark.parametrize('error,expected', [(ValueError('boom'), ValueError), (Two(1, 2), RuntimeError), (BrokenPipeError('boom'), BrokenPipeError), (KeyboardInterrupt(), RuntimeError), (SystemExit(0), RuntimeError)], ids=lambda o: type(o).__name__)
+def test_whatever_ends_a_worker_is_reported(tmp_path, monkeypatch, error, expected):
+    def fail(*_): raise error
+    monkeypatch.setattr(shards, 'make_shard', fail)
+    with pytest.raises(expected): make().save(tmp_path/'set', n=20, shards=4, workers=2, progress=False)
+    monkeypatch.undo()
+    make().save(tmp_path/'set', n=20, shards=4, workers=2, progress=False)
+    assert verify(tmp_path/'set')==[]
+
+
+@pytest.mark.skipif(sys.platform!='linux', reason='reads /proc')
+def test_workers_end_soon_after_their_parent(tmp_path):
+    "And the same call goes on"
+    child = os.fork()
+    if not child:
+        make(length=2000).save(tmp_path/'set', n=2000, shards=800, workers=2, progress=False)
+        os._exit(0)
+    while len(list(tmp_path.glob('set/shard-*')))<20: time.sleep(.01)
+    workers = [int(o) for o in open(f'/proc/{child}/task/{child}/children').read().split()]
+    assert len(workers)==2
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for _ in range(100):
+        alive = [o for o in workers if os.path.exists(f'/proc/{o}') and 'Z' not in open(f'/proc/{o}/stat').read().split()[2]]
+        if not alive: break
+        time.sleep(.1)
+    assert not alive
+    done = len(list(tmp_path.glob('set/shard-*')))
+    assert 20<=done<800
+    make(length=2000).save(tmp_path/'set', n=2000, shards=800, progress=False)
+    assert verify(tmp_path/'set')==[]
+
+
+def test_what_a_recipe_cannot_tell_apart_is_not_mixed(tmp_path):
+    "Functions and subclasses of one name that give other sequences"
+    def odd(rest):
+        def condition(scene): return scene.digit[:,0]%2==rest
+        return condition
+    class Inverted(MovingMNIST):
+        def render(self, scene, stats=None): return 255 - super().render(scene, stats)
+    first,other = make(where=odd(0)),make(where=odd(1))
+    assert first.recipe==other.recipe
+    write_shard(first, 0, 4, tmp_path/'a', n=8)
+    with pytest.raises(FileExistsError, match='other sequences from the same recipe'): other.save(tmp_path/'a', n=8, shards=4, progress=False)
+    write_shard(make(), 0, 2, tmp_path/'b', n=8)
+    inverted = Inverted(digits='fonts', num_digits=2, num_frames=4, img_size=(32,40), seed=0, length=300, normalize=([.1],[.3]))
+    with pytest.raises(FileExistsError, match='other sequences'): inverted.save(tmp_path/'b', n=8, shards=2, progress=False)
 
 
 # Damage
@@ -516,6 +698,7 @@ def test_every_damage_is_found_or_harmless(tmp_path, written, layout):
             else:
                 again = load(path)
                 assert all(same(again[i], before[i]) for i in range(6)), (file, kind, at)
+                if layout in ('npz','predrnn','srvp'): assert len([*np.load(path).values()])>0, (file, kind, at) # NumPy compares its own checksums
 
 
 def test_faults_name_the_file_and_the_place(tmp_path):
@@ -576,6 +759,17 @@ def test_hostile_files_cost_nothing(tmp_path):
     with zipfile.ZipFile(tmp_path/'bomb.pt', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('archive/data.pkl', bytes(10**7))
     with pytest.raises(ValueError, match='is compressed'): load(tmp_path/'bomb.pt')
     assert not (tmp_path/'owned').exists()
+    Image.new('P', (9000,9000)).save(tmp_path/'a.gif')
+    shutil.copy(write(make(), tmp_path, 'npy', 9), tmp_path/'b.npy')
+    record = json.loads((tmp_path/'npy.npy.json').read_text())
+    (tmp_path/'a.gif.json').write_text(json.dumps(arrays.seal({k: o for k,o in record.items() if k!='checksum'} | dict(layout='video', arrays=dict(frames=['|u1',[4,1,32,40]])))))
+    with pytest.raises(ValueError, match='its frames have .9000, 9000. pixels'): load(tmp_path/'a.gif')
+    for recipe in (5, {'normalize': 'x'}, {**record['recipe'], 'normalize': 'x'}, {**record['recipe'], 'normalize': [[0],[0]]}, {**record['recipe'], 'normalize': [[0,0],[1,1]]}):
+        new = {k: o for k,o in record.items() if k!='checksum'} | dict(recipe=recipe, fingerprint=digest(recipe))
+        (tmp_path/'npy.npy.json').write_text(json.dumps(arrays.seal(new)))
+        with pytest.raises(ValueError): load(tmp_path/'npy.npy')
+    (tmp_path/'npy.npy.json').write_text('['*10**6)
+    with pytest.raises(ValueError, match='is cut off, or is not json'): load(tmp_path/'npy.npy')
     folder = write(make(), tmp_path, 'folder-npy', 9)
     index = (folder/'index.json').read_text()
     for old,new in (('"shard-00001-of-00003.frames.npy"','"../../a.npy"'), ('"n": 9','"n": 1000000000000'), ('"|u1"','"|O"'), ('"format_version": 1','"format_version": 2')):
@@ -594,14 +788,22 @@ def test_foreign_files(tmp_path):
         again = load(tmp_path/o)
         assert again.recipe is None and np.array_equal(again[:], frames) and again.get_batch(2).max()<=1
         assert verify(tmp_path/o)==[f'{o}.json is missing, so there is nothing to compare with']
+    np.savez(tmp_path/'more.npz', frames=frames, **{'a': np.zeros(5), 'a.b': np.zeros(5), 'boxes': np.zeros(5, '>f4')})
+    assert load(tmp_path/'more.npz').targets==() # Nothing is known about them
+    for o in (frames.astype(np.uint16), frames.repeat(2, 2)):
+        np.savez(tmp_path/'c.npz', frames=o)
+        with pytest.raises(ValueError, match='expected uint8 .N,T,C,H,W.'): load(tmp_path/'c.npz')
     np.save(tmp_path/'b.npy', frames.astype(np.float32))
     np.savez(tmp_path/'b.npz', x=frames)
     torch.save([1], tmp_path/'b.pt')
     make().draw(indices=[0]).save(tmp_path/'scene.npz')
     (tmp_path/'empty.npy').write_bytes(b'')
     (tmp_path/'folder').mkdir()
+    (tmp_path/'a.gif').write_bytes(b'GIF89a')
+    (tmp_path/'.half.npy.part').mkdir()
+    with pytest.raises(FileNotFoundError, match='it is not finished; the same call of ds.save goes on'): load(tmp_path/'half.npy')
     for o,match in (('b.npy','expected 4 or 5 axes'), ('b.npz','it holds the arrays'), ('b.pt','it holds a list'), ('scene.npz','is compressed|holds a Scene'), ('empty.npy','cannot be opened'),
-                    ('folder','it holds no index.json')):
+                    ('folder','it holds no index.json'), ('a.gif','a.gif.json is missing')):
         with pytest.raises(ValueError, match=match): load(tmp_path/o)
     with pytest.raises(FileNotFoundError, match='there is no such file'): load(tmp_path/'nothing.npy')
     with pytest.raises(TypeError, match='path=5'): load(5)

@@ -604,33 +604,36 @@ class MovingMNIST(Dataset):
              progress: bool = True) -> None:
         """Write the first sequences to a file or folder, which `load` opens again.
 
-        If it is interrupted, the same call goes on where it stopped. The recipe lies beside the file, in `<file>.json`. A dataset
-        without a seed gets one, which the recipe holds. `transform` is not applied.
+        If it is interrupted, call it again with the same arguments: it continues. Until the file is complete, it is kept in the
+        hidden folder `.<file>.part`. The recipe is stored in `<file>.json`, or in `index.json` of a folder. A dataset without a seed
+        is saved with a random seed, which is written into the recipe. `transform` is not applied. A folder that is complete is
+        checked, and damaged shards are made again.
 
         Parameters
         ----------
         fname : str or path, default 'mmnist.pt'
-            File or folder to write. Its end decides what is written: '.npy' (one array `(T,N,H,W)`, or `(T,N,C,H,W)` with colour),
-            '.npz' (arrays by name), '.pt' (what `get_batch` gives), '.mp4', '.mkv' or '.gif' (a grid of sequences that plays;
-            '.mkv' is lossless), or nothing: a folder of shards.
+            File or folder to write. Its suffix decides the format: '.npy' (one array `(T,N,H,W)`, or `(T,N,C,H,W)` with colour),
+            '.npz' (arrays by name), '.pt' (normalised float32, as `get_batch` returns), '.mp4', '.mkv' or '.gif' (a video of a grid
+            of sequences; '.mkv' and grey '.gif' are lossless). Without a suffix: a folder of shards.
         n_batches : int, default 2
-            Number of batches, where `n` is None.
+            Number of batches; used only if `n` is None.
         bs : int, default 32
-            Sequences in each batch.
+            Sequences in each batch; used only if `n` is None.
         n : int, default None
-            Number of sequences, at most `len(ds)`. None: n_batches·bs.
+            Number of sequences: 0 to n-1, at most `len(ds)`. None: n_batches·bs.
         layout : str, default None
-            For '.npz': 'predrnn' or 'srvp', as their loaders read it. None: `frames` `(N,T,C,H,W)` and the targets by name.
+            Layout of a '.npz': 'predrnn' or 'srvp', for the loaders of these projects. None: `frames` `(N,T,C,H,W)`, and the
+            targets by name.
         format : str, default None
-            Of the shards in a folder: 'npy' or 'tar' (WebDataset). None: 'npy'.
+            Format of the shards in a folder: 'npy' or 'tar' (WebDataset). None: 'npy'.
         shards : int, default None
             Number of shards in a folder. None: shards of about 256 MB.
         targets : list of str, default None
-            Ground truth to write. None: the dataset's own. Only '.npz' without `layout`, '.pt' and folders hold any.
+            Ground truth to write, in a '.npz' without `layout`, a '.pt' or a folder. None: the dataset's own.
         fps : float, default 10
             Frames per second of a video, 0.1 to 50.
         workers : int, default None
-            Processes that write the shards of a folder, with one thread each. None: this process writes them.
+            Number of worker processes for a folder; each uses one thread. None: no workers.
         overwrite : bool, default False
             Whether to replace a file, or a folder that holds another dataset.
         progress : bool, default True
@@ -639,9 +642,15 @@ class MovingMNIST(Dataset):
         Raises
         ------
         ValueError, TypeError
-            Where an argument is wrong, or the layout cannot hold what is asked for.
+            If an argument is wrong, or the layout cannot hold what is asked for.
         OSError
-            Where the file exists, cannot be written, or does not fit on the disk.
+            If the file exists, cannot be written, or does not fit on the disk.
+
+        See Also
+        --------
+        torch_moving_mnist.load : opens what was saved.
+        torch_moving_mnist.files.verify : looks for faults in it.
+        torch_moving_mnist.files.write_shard : writes one shard of a folder in any process.
         """
         n = check_count('n_batches', n_batches)*check_count('bs', bs) if n is None else n
         save_dataset(self, fname, n, layout, format, shards, targets, fps, workers, overwrite, progress)

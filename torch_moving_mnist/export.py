@@ -7,11 +7,12 @@ __all__ = ['export', 'info', 'verify_command']
 
 # %% ../nbs/61_export.ipynb #d0293847
 import argparse, ast, contextlib, inspect, json, os, sys, tempfile, time
+from pathlib import Path
 
 import torch
 from fastcore.docments import parse_docstring
 
-from .checks import shorten
+from .checks import check_count, shorten
 from .data import MovingMNIST
 from .files import FORMATS, bytes_to_write, existing_parent, load, save_dataset, verify
 from .presets import PRESETS
@@ -27,24 +28,25 @@ def _settings(parser):
         if name in _NO_TEXT: continue
         meaning = ' '.join(' '.join(described[name].desc).split()).replace('`', '').replace('%', '%%')
         text = f"{described[name].type.replace('%', '%%')}. {meaning}"
+        if name=='seed': text = 'int, default 0. The same seed gives the same sequences.'
         parser.add_argument(f"--{name.replace('_','-')}", type=_value, default=argparse.SUPPRESS, metavar='VALUE', help=text)
 
 def _value(text):
     "A value as in Python, or a word, or several words"
     try: return ast.literal_eval(text)
-    except (ValueError, SyntaxError): return text.split(',') if ',' in text else text
+    except (ValueError, SyntaxError): return [o.strip() for o in text.split(',') if o.strip()] if ',' in text or not text else text
 
 # %% ../nbs/61_export.ipynb #d6eae3c2
 def _run(name, work, args):
     "Exit code of a command; mistakes become one line"
-    try: return work(args) or 0
+    try: return int(work(args) or 0)
     except KeyboardInterrupt:
         print(f'\n{name}: interrupted; the same command goes on where it stopped', file=sys.stderr)
         return 130
-    except BrokenPipeError: return 1
+    except BrokenPipeError: return 2
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as e:
         print(f"{name}: {' '.join(str(e).split())}", file=sys.stderr)
-        return 1
+        return 2
 
 def _parser(name, description, examples):
     return argparse.ArgumentParser(prog=name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,16 +61,15 @@ def _export(args):
     settings = {'seed': 0, **given}
     with _quietly(): ds = MovingMNIST(**settings) if own['preset']=='default' else MovingMNIST.preset(own['preset'], **settings)
     n,out = len(ds) if own['n'] is None else own['n'], own['out']
-    of = -(-n//own['shard_rows']) if own['shard_rows'] else None
+    of = None if own['shard_rows'] is None else -(-n//check_count('--shard-rows', own['shard_rows']))
     numbers = _range(own['shards'], of) if own['shards'] else None
     how = dict(layout=own['layout'], format=own['format'], shards=of, targets=None, fps=own['fps'], workers=own['workers'],
                overwrite=own['overwrite'], progress=not own['quiet'], numbers=numbers)
-    size = bytes_to_write(ds, out, n, own['layout'], own['format'], of)
-    if own['dry_run']: return _estimate(ds, out, n, size, how)
+    if own['dry_run']: return _estimate(ds, out, n, bytes_to_write(ds, out, n, own['layout'], own['format'], of), how)
     missing = save_dataset(ds, out, n, **how)
     what = f'{n:,} sequences' if numbers is None else f'shards {own["shards"]} of {of}'
-    print(f'wrote {what} to {out}: about {_bytes(size if numbers is None else size*len(numbers)//of)}, fingerprint {ds.fingerprint}')
-    if missing: print(f'not finished: {len(missing)} of {of} shards are missing, such as {shorten(missing[:5])}')
+    print(f'wrote {what} to {out}, which has {_bytes(_size_on_disk(out))}')
+    if missing: print(f'not finished: {len(missing)} of {of} shards are missing: {shorten(missing)}')
 
 def _quietly(): return contextlib.redirect_stdout(None)
 
@@ -80,12 +81,15 @@ def _range(text, of):
     if not 0<=first<last<=of: raise ValueError(f"--shards={text}; expected numbers in order, from 0 to {of}, the number of shards")
     return range(first, last)
 
+def _size_on_disk(path):
+    return sum(o.stat().st_size for o in Path(path).iterdir() if o.is_file()) if os.path.isdir(path) else os.path.getsize(path)
+
 def _bytes(n): return next(f'{n/10**k:,.1f} {u}' for k,u in ((12,'TB'), (9,'GB'), (6,'MB'), (3,'kB'), (0,'bytes')) if n>=10**k or k==0)
 
 def _estimate(ds, out, n, size, how):
     "Print what the whole would take, from a sample"
     some = min(n, 512)
-    with tempfile.TemporaryDirectory(prefix='.mmnist-', dir=existing_parent(out)) as tmp:
+    with tempfile.TemporaryDirectory(prefix='.mmnist-', dir=existing_parent(os.path.dirname(os.path.abspath(out)))) as tmp:
         for name in 'ab': # The first run compiles
             start = time.perf_counter()
             sample = os.path.join(tmp, name + os.path.splitext(out)[1])
@@ -105,14 +109,15 @@ def export(argv=None)->int:
     parser.add_argument('out', metavar='OUT', help='file that ends in .npy, .npz, .pt, .mp4, .mkv or .gif, or a folder')
     files = parser.add_argument_group('files')
     files.add_argument('--n', type=int, help='number of sequences; by default the length of the dataset')
-    files.add_argument('--layout', help='of a .npz: predrnn or srvp')
-    files.add_argument('--format', choices=FORMATS, help='of the shards in a folder')
+    files.add_argument('--layout', help='layout of a .npz: predrnn or srvp')
+    files.add_argument('--format', choices=FORMATS, help='format of the shards in a folder')
     files.add_argument('--shard-rows', type=int, help='largest number of sequences in a shard')
     files.add_argument('--shards', metavar='A:B', help='write only the shards A to B-1')
     files.add_argument('--workers', type=int, help='processes that write shards')
     files.add_argument('--fps', type=float, default=10, help='frames per second of a video')
     files.add_argument('--overwrite', action='store_true', help='replace what is there')
-    files.add_argument('--dry-run', action='store_true', help='write nothing, and tell how much time and space it takes')
+    files.add_argument('--dry-run', action='store_true', 
+                       help='tell how much time and space it takes; writes only a small sample, and removes it')
     files.add_argument('--quiet', action='store_true', help='show no progress bar')
     _settings(parser.add_argument_group('settings of MovingMNIST'))
     return _run('mmnist-export', _export, parser.parse_args(argv))
@@ -134,9 +139,12 @@ def _info(args):
                               fingerprint=ds.fingerprint, recipe=ds.recipe), indent=1))
         return
     print(ds)
-    for k,o in (ds.recipe or {}).items(): print(f'    {k}: {o}')
+    print(f'    size: {_bytes(_size_on_disk(ds.path))}')
+    for k,o in (ds.recipe or {}).items():
+        if o is not None: print(f'    {k}: {o}')
     videos = torch.stack([_frames(ds[i]) for i in range(min(len(ds), 6))])
     if args.png:
+        if not args.png.lower().endswith('.png'): raise ValueError(f'--png={args.png}; expected a name that ends in .png')
         import matplotlib.pyplot as plt
         fig = show_images(videos[:,:10])[0,0].figure
         with atomic_path(args.png) as tmp: fig.savefig(tmp, bbox_inches='tight')
@@ -153,7 +161,7 @@ def info(argv=None)->int:
     "Describe a file or folder; the command `mmnist-info`"
     parser = _parser('mmnist-info', 'Say what a file or folder of sequences holds.',
                      ['test.npy', 'folder --png sheet.png', 'folder --json'])
-    parser.add_argument('path', metavar='PATH', help='what mmnist-export or ds.save has written, or mnist_test_seq.npy')
+    parser.add_argument('path', metavar='PATH', help='a file or folder written by mmnist-export or ds.save, or mnist_test_seq.npy')
     parser.add_argument('--png', metavar='FILE', help='write a contact sheet of the first sequences')
     parser.add_argument('--json', action='store_true', help='print json')
     return _run('mmnist-info', _info, parser.parse_args(argv))
@@ -161,18 +169,20 @@ def info(argv=None)->int:
 # %% ../nbs/61_export.ipynb #276e4143
 def _verify(args):
     against = None
-    if args.again:
-        with _quietly(): against = MovingMNIST.from_recipe(load(args.path).recipe or {}, args.mnist)
-    faults = verify(args.path, against, args.again or 1)
+    if args.again is not None:
+        recipe = load(args.file).recipe
+        if recipe is None: raise ValueError(f'--again={args.again}, but {args.file} has no recipe from which sequences could be made again')
+        with _quietly(): against = MovingMNIST.from_recipe(recipe, args.path)
+    faults = verify(args.file, against, 3 if args.again is None else check_count('--again', args.again))
     for o in faults: print(o)
-    print(f"{args.path}: {f'{len(faults)} faults' if faults else 'whole'}")
+    print(f"{args.file}: {f'{len(faults)} fault' + 's'*(len(faults)>1) if faults else 'whole'}")
     return int(bool(faults))
 
 def verify_command(argv=None)->int:
     "Look for faults; the command `mmnist-verify`"
     parser = _parser('mmnist-verify', 'Read a file or folder of sequences, compare all hashes, and list what is wrong. '
                      'Exit code 1: there are faults.', ['test.npy', 'folder --again 3'])
-    parser.add_argument('path', metavar='PATH', help='what mmnist-export or ds.save has written')
+    parser.add_argument('file', metavar='PATH', help='a file or folder written by mmnist-export or ds.save')
     parser.add_argument('--again', type=int, metavar='N', help='also make N shards or chunks again from the recipe, and compare')
-    parser.add_argument('--mnist', metavar='FOLDER', default='.', help="folder with MNIST (torchvision's root), for --again")
+    parser.add_argument('--path', metavar='FOLDER', default='.', help="folder with MNIST (torchvision's root), for --again")
     return _run('mmnist-verify', _verify, parser.parse_args(argv))

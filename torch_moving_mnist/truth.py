@@ -340,6 +340,13 @@ def _categories(digits):
     if digits.labels is None: return [dict(id=1, name='digit')]
     return [dict(id=o+1, name=digits.names[o] if digits.names else str(o)) for o in digits.labels.unique().tolist()]
 
+def _check_source(ds, n):
+    "Accept only a dataset whose sequences are the same every time"
+    if not hasattr(ds, 'draw'):
+        raise TypeError(f"ds is a {type(ds).__name__}; expected a MovingMNIST, such as MovingMNIST.from_recipe(saved.recipe, path)")
+    if ds.seed is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that images and annotations fit")
+    return check_count('n', n, 1, len(ds))
+
 def _chunks_of_truth(ds, n, targets):
     "Index, Scene and ground truth of some sequences at a time"
     for i in range(0, n, 64):
@@ -353,23 +360,24 @@ def to_coco(ds: Any, n: int) -> dict[str,Any]:
     Parameters
     ----------
     ds : MovingMNIST
-        The dataset. With a seed, the same sequences are described every time.
+        The dataset, with a seed.
     n : int
-        Number of sequences, from 0 on, at most `len(ds)`.
+        Number of sequences: 0 to n-1, at most `len(ds)`.
 
     Returns
     -------
     dict
-        What json can write. 'images': one for each frame, `id` 1, 2, …, `file_name` as `to_mot` names it, `video_id` and `frame_id`.
+        What json can write. 'images': one for each frame, `id` 1, 2, …, `video_id`, `frame_id`, and `file_name` as `to_mot` names
+        it: the folder that `to_mot` writes is the image folder.
         'annotations': each visible digit in each frame: `bbox` (x, y, width, height) and `segmentation` (run-length code) of its visible
         pixels, their number `area`, `visibility`, and `track_id`, which is the same in all frames. 'categories': `id` is the class + 1.
 
     Raises
     ------
     ValueError
-        Where `n` is not in 1..len(ds).
+        If `n` is not in 1..len(ds), or the dataset has no seed.
     """
-    n,(H,W),images,annotations = check_count('n', n, 1, len(ds)),ds.canvas_size,[],[]
+    n,(H,W),images,annotations = _check_source(ds, n),ds.canvas_size,[],[]
     for start,scene,target in _chunks_of_truth(ds, n, ['modal_boxes','modal_masks','visibility']):
         B,K,T = scene.angle.shape
         images += [dict(id=(start+b)*T + t + 1, file_name=_frame_name(start+b, t), width=W, height=H, video_id=start+b+1, frame_id=t)
@@ -389,12 +397,15 @@ def _frame_name(i, t): return f'{i:06}/img1/{t+1:06}.png'
 def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> None:
     """Write sequences in MOTChallenge's layout: `<sequence>/img1/*.png`, `gt/gt.txt` and `seqinfo.ini`.
 
+    A line of `gt.txt` has frame, track, left, top, width and height of the amodal box (cut off at the canvas), 1, class + 1, and
+    visibility. Frames, tracks and pixels count from 1.
+
     Parameters
     ----------
     ds : MovingMNIST
-        The dataset. With a seed, the same sequences are written every time.
+        The dataset, with a seed.
     n : int
-        Number of sequences, from 0 on, at most `len(ds)`.
+        Number of sequences: 0 to n-1, at most `len(ds)`.
     folder : str or path
         Folder to create. It gets its name when everything has been written.
     fps : float, default 10
@@ -403,12 +414,12 @@ def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> 
     Raises
     ------
     ValueError
-        Where `n` or `fps` is out of range.
+        If `n` or `fps` is out of range, or the dataset has no seed.
     FileExistsError
-        Where the folder exists.
+        If the folder exists.
     """
     from PIL import Image
-    n,fps,final = check_count('n', n, 1, len(ds)),check_number('fps', fps, .1, 1000),Path(folder).expanduser().absolute()
+    n,fps,final = _check_source(ds, n),check_number('fps', fps, .1, 1000),Path(folder).expanduser().absolute()
     if os.path.lexists(final): raise FileExistsError(17, 'it exists; expected the name of a new folder', os.fspath(folder))
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.mot-', dir=final.parent) as tmp:

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHUNK_BYTES', 'FORMAT', 'flatten_target', 'nest_target', 'Field', 'field_of', 'header_of', 'sync', 'ArrayFile',
-           'map_array', 'chunk_rows', 'checksum_of', 'as_bytes', 'in_background', 'existing_parent', 'check_space',
-           'naming', 'locked', 'write_json', 'read_json', 'seal', 'unseal']
+           'map_array', 'chunk_rows', 'checksum_of', 'as_bytes', 'in_background', 'check_path', 'existing_parent',
+           'check_space', 'naming', 'locked', 'write_json', 'read_json', 'seal', 'unseal']
 
 # %% ../../nbs/files/01_arrays.ipynb #04af8f22
-import contextlib, dataclasses, errno, hashlib, json, math, os, shutil, zlib
+import contextlib, dataclasses, errno, hashlib, json, math, os, secrets, shutil, stat, zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +31,10 @@ def flatten_target(
         else: flat[k] = o.numpy(force=True) if isinstance(o, Tensor) else np.array(o, dtype=np.str_)
     return flat
 
+def _strings(array):
+    try: return array.tolist()
+    except Exception as e: raise ValueError(f'a caption is damaged: {e}') from e # Numbers that are no characters
+
 def nest_target(
     flat:dict, # Name → array
 )->dict:       # As `ds.truth` returns it
@@ -38,7 +42,7 @@ def nest_target(
     target = {}
     for k,o in flat.items():
         name,_,part = k.partition('.')
-        value = o.tolist() if o.dtype.kind=='U' else torch.from_numpy(o)
+        value = _strings(o) if o.dtype.kind=='U' else torch.from_numpy(o)
         if part: target.setdefault(name, {})[part] = value
         else: target[name] = value
     return target
@@ -180,7 +184,18 @@ def in_background(
             pending = [pool.submit(f, o) for pool,f in zip(pools, functions)]
         if pending: yield [p.result() for p in pending]
 
-# %% ../../nbs/files/01_arrays.ipynb #1f737a97
+# %% ../../nbs/files/01_arrays.ipynb #a1a5fd9e
+def check_path(
+    name:str, # Name of the parameter
+    path,     # The argument
+)->str:
+    "Accept only the name of a file or folder"
+    if not isinstance(path, (str, os.PathLike)): raise TypeError(f"{name}={shorten(path)}; expected the name of a file or folder")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or '\0' in text:
+        raise ValueError(f"{name}={shorten(text)}; expected the name of a file or folder")
+    return text
+
 def existing_parent(path)->Path:
     "The nearest folder on the way to a path that exists"
     path = Path(path).absolute()
@@ -217,37 +232,49 @@ def locked(
     wait:bool,     # Whether to wait while another process holds it
 )->Iterator[bool]: # Yields whether it is ours
     "Hold a lock, where the file system has locks"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False)
-    try: lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except (OSError, NotImplementedError): # A file system without locks
-        yield True
-        return
+    for attempt in range(10, -1, -1):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try: lock.acquire()
+        except FileNotFoundError: # Another process has just removed the folder
+            if not attempt: raise
+        except Timeout:
+            yield False
+            return
+        except (OSError, NotImplementedError) as e:
+            if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
+            break
+        else: break
     try: yield True
     finally: lock.release()
 
-# %% ../../nbs/files/01_arrays.ipynb #1ff39c62
+_NO_LOCKS = errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP # Of file systems without locks
+
+# %% ../../nbs/files/01_arrays.ipynb #69289484
 FORMAT = 1
 
-def write_json(path, value):
+def write_json(
+    path,
+    value,
+    folder, # For the temporary file: one that is removed in the end
+):
     "Write json, flushed to the disk before it gets its name"
-    tmp = Path(f'{path}.{os.getpid()}.tmp')
+    tmp = Path(folder)/f'{secrets.token_hex(8)}.tmp'
+    os.makedirs(folder, exist_ok=True)
     try:
         with open(tmp, 'w', encoding='utf-8') as f:
             f.write(json.dumps(value, indent=1, ensure_ascii=False) + '\n')
-            f.flush()
-            os.fsync(f.fileno())
+            sync(f)
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
-def read_json(path, most=2**28):
+def read_json(path, most=2**24):
     "Read json of a limited size"
+    if not stat.S_ISREG(os.stat(path).st_mode): raise ValueError('it is no regular file')
     with open(path, encoding='utf-8') as f: text = f.read(most + 1)
     if len(text)>most: raise ValueError(f'it has more than {most:,} characters')
-    return json.loads(text)
+    try: return json.loads(text)
+    except (ValueError, RecursionError) as e: raise ValueError(f'it is cut off, or is not json: {e}') from e
 
 # %% ../../nbs/files/01_arrays.ipynb #b409962f
 def _checksum(record): return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
@@ -261,5 +288,6 @@ def unseal(record)->dict:
     if not isinstance(record, dict): raise ValueError(f'it holds {shorten(record)}; expected a record')
     rest = {k: o for k,o in record.items() if k!='checksum'}
     found = record.get('checksum')
-    if found!=_checksum(rest): raise ValueError(f"checksum={shorten(found)}; expected {_checksum(rest)!r}")
+    if found!=_checksum(rest):
+        raise ValueError(f'the record was changed after it was written: checksum={shorten(found)}; expected {_checksum(rest)!r}')
     return rest

@@ -54,6 +54,8 @@ def _srvp(ds, indices):
 def _pt(ds, indices):
     batch = ds.get_batch(indices=indices)
     frames,target = batch if ds.targets else (batch, {})
+    if frames.dtype not in (torch.uint8, torch.float16, torch.float32, torch.float64):
+        raise ValueError(f"batch_tfms makes {frames.dtype}; expected uint8 or floats that NumPy knows")
     return dict(frames=frames.numpy(force=True), **flatten_target(target))
 
 # %% ../../nbs/files/02_layouts.ipynb #f284bc8d
@@ -99,12 +101,16 @@ def _read_npy(arrays, record):
     check_shape('the array', frames, 'u', (4,5))
     if frames.dtype!=np.uint8: raise ValueError(f'it holds {frames.dtype}; expected uint8')
     if frames.ndim==4: frames = frames[:,:,None]
+    if frames.shape[2] not in (1,3): raise ValueError(f'it has shape {frames.shape}; expected (T,N,H,W), or (T,N,C,H,W), C 1 or 3')
     T,n,*rest = frames.shape
     return Source(n, (T,*rest), (), lambda index, names: (np.asarray(frames[:,index]).swapaxes(0, 1), {}))
 
 def _read_npz(arrays, record):
+    if not record: arrays = dict(frames=arrays['frames']) # Of other programs, nothing else is known
     frames = arrays['frames']
     check_shape('frames', frames, 'u', (5,))
+    if frames.dtype!=np.uint8 or frames.shape[2] not in (1,3):
+        raise ValueError(f'frames is {frames.dtype} {frames.shape}; expected uint8 (N,T,C,H,W), C 1 or 3')
     for k,o in arrays.items():
         if o.ndim<1 or len(o)!=len(frames): raise ValueError(f'{k} has shape {o.shape}; expected {len(frames):,} sequences')
     def read(index, names): return np.asarray(frames[index]), {k: np.asarray(arrays[k][index]) for k in names}
@@ -128,11 +134,11 @@ def _read_srvp(arrays, record):
     return _read_npy(dict(frames=arrays['sequences']), record)
 
 def _read_pt(arrays, record):
-    frames,levels = arrays['frames'],record.get('levels')
+    frames,levels = arrays['frames'],record.get('levels', 'bytes')
     check_shape('the tensor', frames, 'uf', (5,))
     source = _read_npz(dict(arrays, frames=np.broadcast_to(np.uint8(0), frames.shape)), record)
-    if frames.dtype==np.uint8: to_bytes = np.asarray
-    elif levels is None:
+    if frames.dtype==np.uint8 and levels=='bytes': to_bytes = np.asarray
+    elif not isinstance(levels, list):
         raise ValueError(f'it holds {frames.dtype} frames, and nothing says which levels are black and white; read it with torch.load')
     else:
         black,white = (np.array(o, np.float32)[:,None,None] for o in levels)
@@ -166,6 +172,8 @@ def _open_pt(path):
             if o.compress_type!=zipfile.ZIP_STORED: raise ValueError(f'{o.filename} is compressed; expected what torch.save has written')
     x = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     frames,target = x if isinstance(x, tuple) and len(x)==2 else (x, {})
+    if isinstance(target, dict) and any(len(o)>2**12 for o in target.get('caption', ())):
+        raise ValueError('it holds captions of more than 4,096 letters')
     if not isinstance(frames, Tensor) or not isinstance(target, dict):
         raise ValueError(f'it holds a {type(x).__name__}; expected a tensor, or a pair of a tensor and a dict')
     return dict(frames=frames.numpy(), **flatten_target(target))
@@ -173,8 +181,8 @@ def _open_pt(path):
 # %% ../../nbs/files/02_layouts.ipynb #dc0e574a
 def _refuse_targets(ds, n, layout):
     if not ds.targets: return
-    raise ValueError(f"targets={shorten(ds.targets)} with layout {layout!r}, which holds frames alone; expected targets=(), "
-                     "or a file that ends in .npz or .pt, or a folder")
+    raise ValueError(f"targets={shorten(ds.targets)} with layout {layout!r}, which holds frames only; expected targets=(), "
+                     "a .npz without layout, a .pt, or a folder")
 
 def _refuse_predrnn(ds, n, layout):
     _refuse_targets(ds, n, layout)
@@ -238,7 +246,7 @@ def open_source(
     record=None # What is known about it; None: what it holds has to be found out
 )->Source:
     "Open a file in any layout"
-    suffix = os.path.splitext(path)[1]
+    suffix = os.path.splitext(path)[1].lower()
     names = [k for k,o in LAYOUTS.items() if o.suffix==suffix]
     arrays = LAYOUTS[names[0]].open(path)
     if record is None and len(names)>1:
@@ -253,10 +261,17 @@ def open_source(
                 raise ValueError(f"{o.name} is {found.dtype} {found.shape}; expected {o.dtype} {o.whole(record['n'])}")
     return layout.read(arrays, record or {})
 
-# %% ../../nbs/files/02_layouts.ipynb #c6341c72
+# %% ../../nbs/files/02_layouts.ipynb #cd6a9f3c
 def levels_of(
-    ds, # A MovingMNIST
-):      # [black, white] by channel, or None
+    ds,     # A MovingMNIST
+    n:int,  # Sequences
+):          # [black, white] by channel; 'bytes': nothing was changed; None: they cannot be undone
     "What `batch_tfms` makes of black and of white"
-    try: return black_and_white(ds.batch_tfms, ds.channels, ds.canvas_size, 'cpu').flatten(1).tolist()
-    except ValueError: return None
+    index = [0, n-1]
+    frames,made = frames_and_truth(ds, index)[0],_pt(ds, index)
+    if np.array_equal(made['frames'], frames): return 'bytes'
+    try:
+        levels = black_and_white(ds.batch_tfms, ds.channels, ds.canvas_size, 'cpu').flatten(1).tolist()
+        found = _read_pt(made, dict(levels=levels)).read(np.arange(2), ())[0]
+    except Exception: return None # Whatever goes wrong: `load` will say so
+    return levels if np.array_equal(found, frames) else None

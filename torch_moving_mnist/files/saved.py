@@ -7,7 +7,7 @@ __all__ = ['OFFICIAL', 'MD5', 'check_record', 'check_index', 'open_folder', 'dow
            'SavedDataset', 'load', 'verify']
 
 # %% ../../nbs/files/06_saved.ipynb #68ab9de7
-import contextlib, copy, functools, hashlib, os, re, tarfile, tempfile
+import contextlib, copy, functools, hashlib, os, re, tarfile, tempfile, zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..checks import check_choice, check_count, check_function, check_indices, out_of_range, shorten
-from .arrays import FORMAT, checksum_of, map_array, nest_target, read_json, unseal
+from ..checks import check_choice, check_count, check_function, check_indices, check_stats, out_of_range, shorten
+from .arrays import FORMAT, check_path, checksum_of, map_array, nest_target, read_json, unseal
 from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
     FORMATS, faults_of_shard, header_for, job_in, known_shard, make_shard, shard_name, shard_range)
-from .video import VIDEOS, open_video
-from ..recipe import digest
+from .video import VIDEOS, checksum_of_file, is_lossless, open_video
+from ..recipe import check_keys, digest
 from ..stats import denormalize, transforms_of
 from ..stream import Cursor
 from ..truth import as_sample, finish_sample
@@ -43,7 +43,7 @@ def check_record(
     need('n', lambda o: type(o) is int and 0<o<2**48, 'a number of sequences')
     need('targets', lambda o: isinstance(o, list) and all(isinstance(k, str) for k in o), 'a list of names')
     need('arrays', lambda o: isinstance(o, dict) and all(map(_is_array, o.items())), 'names with dtype and shape')
-    need('recipe', lambda o: isinstance(o, dict), 'a recipe')
+    need('recipe', lambda o: isinstance(o, dict) and check_keys(o), 'a recipe')
     need('fingerprint', lambda o: o==digest(record['recipe']), f"{digest(record['recipe'])!r}, that of the recipe")
     return record
 
@@ -109,11 +109,14 @@ def open_folder(
     "Open a folder of shards"
     if not (folder/'index.json').exists():
         job = job_in(folder)
-        if job is None: raise ValueError('it holds no index.json; expected a folder that ds.save has written')
+        if job is None: 
+            raise ValueError('it holds no index.json; expected a folder that ds.save has written. Saving to it again restores the index')
         of = job['number_of_shards']
         missing = [k for k in range(of) if known_shard(folder, k, of) is None]
-        raise ValueError(f"it is not finished: {len(missing)} of {of} shards are missing, such as {shorten(missing[:5])}")
-    try: index = check_index(unseal(read_json(folder/'index.json')), folder)
+        if not missing: raise ValueError('all shards are there, but no index.json; finish_folder writes it')
+        raise ValueError(f"it is not finished: {len(missing)} of {of} shards are missing: {shorten(missing)}; "
+                         "the same call of ds.save, or write_shard and finish_folder, goes on")
+    try: index = check_index(unseal(read_json(folder/'index.json', 2**30)), folder)
     except ValueError as e: raise ValueError(f'index.json: {e}') from e
     firsts = [o['first'] for o in index['shards']]
     opened = functools.lru_cache(64)(functools.partial(dict(npy=_open_arrays, tar=_open_archive)[index['shard_format']], folder, index))
@@ -149,41 +152,55 @@ def download_official(
 # %% ../../nbs/files/06_saved.ipynb #79a304b4
 def record_beside(path):
     "Record of a file, or None"
-    try: return check_record(unseal(read_json(f'{path}.json')), [k for k,o in LAYOUTS.items() if o.suffix==os.path.splitext(path)[1]])
-    except FileNotFoundError: return None
-    except ValueError as e: raise ValueError(f'{os.path.basename(path)}.json: {e}') from e
+    suffix = os.path.splitext(path)[1].lower()
+    layouts = ['video'] if suffix in VIDEOS else [k for k,o in LAYOUTS.items() if o.suffix==suffix]
+    for beside in (f'{path}.json', f'{os.path.realpath(path)}.json'): # A link may have a record of its own, or its target
+        try: return check_record(unseal(read_json(beside)), layouts)
+        except FileNotFoundError: pass
+        except ValueError as e: raise ValueError(f'{os.path.basename(beside)}: {e}') from e
 
 def open_path(
     path:str, # File or folder, absolute
 )->tuple:     # Source, and its record or None
     "Open anything that `ds.save` writes"
     if os.path.isdir(path): return open_folder(Path(path))
+    if not os.path.isfile(path): raise ValueError('it is neither a regular file nor a folder')
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in VIDEOS:
-        source,record = open_video(path)
-        return source,check_record(record, ['video'])
     suffixes = sorted({o.suffix for o in LAYOUTS.values()} | {*VIDEOS})
     if suffix not in suffixes: raise ValueError(f'it ends in {suffix!r}; expected {", ".join(suffixes)}, or a folder')
     record = record_beside(path)
-    return open_source(path, record),record
+    if suffix not in VIDEOS: return open_source(path, record),record
+    if record is None: raise ValueError(f'{os.path.basename(path)}.json is missing, which describes the grid')
+    return open_video(path, record),record
 
-# %% ../../nbs/files/06_saved.ipynb #cc222537
+# %% ../../nbs/files/06_saved.ipynb #251cc777
+def _check_names(targets, there):
+    "Accept only names of targets that are there"
+    if targets is None: return there
+    if isinstance(targets, str): targets = [targets]
+    if not isinstance(targets, (list, tuple)): raise TypeError(f"targets={shorten(targets)}; expected a list of names from {list(there)}")
+    if len({*map(str, targets)})<len(targets): raise ValueError(f"targets={shorten(targets)} contains duplicates; expected each name once")
+    return tuple(check_choice('targets', o, there or ('none',)) for o in targets)
+
 class SavedDataset(Dataset):
-    """Sequences in a file or folder, with the interface of the dataset that generated them. `load` creates it.
+    """Sequences in a file or folder, as a dataset. `load` creates it.
+
+    `ds[i]`, lists, slices, `get_batch` and `denormalize` work as in `MovingMNIST`. `MovingMNIST.from_recipe(saved.recipe, path,
+    targets=saved.targets)` is the dataset that was saved.
 
     Parameters
     ----------
     path : str or path
         What `ds.save` has written, or `mnist_test_seq.npy`.
     targets : list of str, default None
-        Ground truth to read, some of what is there. None: all.
+        Names of the targets to read. None: all that were saved.
     transform : function, default None
         Applied to what `ds[i]` returns; with targets, to the pair.
 
     Attributes
     ----------
     recipe : dict or None
-        The recipe of the dataset that generated the sequences: `MovingMNIST.from_recipe` creates it. None: not known.
+        The recipe of the dataset that was saved. None: not known.
     fingerprint : str or None
         A short name for the recipe.
     num_frames, channels : int
@@ -191,15 +208,16 @@ class SavedDataset(Dataset):
     canvas_size : (int, int)
         (height, width) of a frame, pixels.
     batch_tfms : function or None
-        Transforms that `get_batch` applies to `(B,T,C,H,W)` bytes: those of the generator, or, where it is not known, a
-        conversion to float32 in [0,1]. You may replace them, or set None to keep bytes.
+        Transforms that `get_batch` applies to `(B,T,C,H,W)` bytes. Without a recipe, they convert to float32 in [0,1]. You may
+        replace them, or set None to keep bytes.
 
     Raises
     ------
     FileNotFoundError
         Where there is nothing at the path.
     ValueError
-        Where a file is cut off, damaged or foreign. The message says which file, and what is wrong with it.
+        If a file is cut off, its header is damaged, or this library has not written it. The message says which file, and what is
+        wrong with it. Changed pixels are found by `verify`.
     """
     path: Path
     targets: tuple[str, ...]
@@ -213,28 +231,30 @@ class SavedDataset(Dataset):
 
     def __init__(self, path: str | os.PathLike[str], targets: str | Sequence[str] | None = None,
                  transform: Callable[[Any], Any] | None = None) -> None:
-        self.path = Path(os.path.realpath(os.path.expanduser(os.fspath(path))))
+        self.path = Path(os.path.abspath(os.path.expanduser(check_path('path', path))))
         self.transform,self._cursor = check_function('transform', transform),Cursor()
         record = self._open(path)
         self.recipe,self.fingerprint = (record['recipe'],record['fingerprint']) if record else (None, None)
-        there = tuple(dict.fromkeys(o.partition('.')[0] for o in self._source.names))
-        if isinstance(targets, str): targets = [targets]
-        self.targets = there if targets is None else tuple(check_choice('targets', o, there or ('none',)) for o in targets)
+        self.targets = _check_names(targets, tuple(dict.fromkeys(o.partition('.')[0] for o in self._source.names)))
         self.num_frames,self.channels,*size = self._source.shape
         self.canvas_size = tuple(size)
-        self.concat = self.recipe is None or self.recipe.get('concat') is not False
+        self.concat = self.recipe is None or self.recipe['concat'] is not False
         self.batch_tfms = transforms_of(self.recipe['normalize'] if self.recipe else False)
 
     def _open(self, path=None):
         "Open the file; its record"
         text = os.fspath(self.path if path is None else path)
         if not self.path.exists():
+            if (self.path.parent/f'.{self.path.name}.part').exists():
+                raise FileNotFoundError(2, 'it is not finished; the same call of ds.save goes on', text)
             if self.path.name!=OFFICIAL: raise FileNotFoundError(2, 'there is no such file or folder', text)
             download_official(self.path)
-        try: self._source,record = open_path(str(self.path))
+        try:
+            self._source,record = open_path(str(self.path))
+            stats = record['recipe']['normalize'] if record else False
+            if stats is not False: check_stats('normalize', stats, self._source.shape[1])
         except Exception as e: # A damaged file can fail anywhere
-            raise ValueError(f"path={shorten(text)} cannot be opened: {' '.join(str(e).split())[:300]}; "
-                             f"expected what ds.save has written, or {OFFICIAL}") from e
+            raise ValueError(f"path={shorten(text)} cannot be opened: {' '.join(str(e).split())[:300]}") from e
         return record
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,7 +268,7 @@ class SavedDataset(Dataset):
 
     def __repr__(self) -> str:
         (H,W),known = self.canvas_size,'unknown' if self.recipe is None else f'fingerprint {self.fingerprint}'
-        what = f'{len(self):,} sequences of {self.num_frames} frames {H}×{W}, {self.channels} channels'
+        what = f"{len(self):,} sequences of {self.num_frames} frames {H}×{W}, {'grey' if self.channels==1 else 'colour'}"
         rows = [f'SavedDataset {shorten(str(self.path))}', what, f"targets: {', '.join(self.targets) or 'none'}", f'recipe: {known}']
         return '\n    '.join(rows)
 
@@ -270,7 +290,7 @@ class SavedDataset(Dataset):
         Returns
         -------
         Tensor, (T,C,H,W) uint8
-            What the generator's `ds[i]` returns: with targets, a pair of frames and a dict. For several sequences a batch
+            What `ds[i]` of the dataset that was saved returns: with targets, a pair of frames and a dict. For several sequences a batch
             `(B,T,C,H,W)`, or a pair with a dict of batched ground truth; `transform` does not apply to batches and is refused.
 
         Raises
@@ -317,7 +337,7 @@ class SavedDataset(Dataset):
         bs : int, default 32
             Number of sequences, where `indices` is None.
         indices : list, range or Tensor of int, default None
-            Which sequences; negative ones count from the end. None: the next ones, from the beginning again after the last.
+            Which sequences; negative ones count from the end. None: the next `bs` sequences; after the last one it starts again at 0.
 
         Returns
         -------
@@ -357,23 +377,23 @@ def load(path: str | os.PathLike[str], targets: str | Sequence[str] | None = Non
     path : str or path
         A file or folder. `mnist_test_seq.npy` is downloaded if it is not there.
     targets : list of str, default None
-        Ground truth to read, some of what is there. None: all.
+        Names of the targets to read. None: all that were saved.
     transform : function, default None
         Applied to what `ds[i]` returns; with targets, to the pair.
 
     Returns
     -------
     SavedDataset
-        With `ds[i]`, lists, slices, `get_batch` and the generator's `recipe`.
+        With `ds[i]`, lists, slices, `get_batch`, and `recipe`, from which `MovingMNIST.from_recipe` makes the dataset that was saved.
 
     Raises
     ------
     FileNotFoundError
         Where there is nothing at the path.
     ValueError
-        Where a file is cut off, damaged or foreign. The message says which file, and what is wrong with it.
+        If a file is cut off, its header is damaged, or this library has not written it. The message says which file, and what is
+        wrong with it. Changed pixels are found by `verify`.
     """
-    if not isinstance(path, (str, os.PathLike)): raise TypeError(f"path={shorten(path)}; expected the name of a file or folder")
     return SavedDataset(path, targets, transform)
 
 # %% ../../nbs/files/06_saved.ipynb #eab0e234
@@ -385,20 +405,26 @@ def verify(path: str | os.PathLike[str], against: Any = None, sample: int = 3) -
     path : str or path
         A file or folder.
     against : MovingMNIST, default None
-        A dataset whose recipe must be the same; a sample of shards, or of chunks of a file, is made again with it and compared.
+        A dataset with the same recipe. Some shards, or parts of a file, are generated again and compared. Lossy videos are not.
     sample : int, default 3
-        Number of shards or chunks to make again, spread evenly.
+        Number of shards, or parts of a file, to generate again, spread evenly.
 
     Returns
     -------
     list of str
-        What is wrong, each with the name of the file. Empty: everything is as it was written.
+        What is wrong, each with the name of the file. An empty list means that everything is as it was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path.
     """
-    sample = check_count('sample', sample, 1)
+    sample,path = check_count('sample', sample, 1),os.path.expanduser(check_path('path', path))
+    if against is not None and not hasattr(against, 'draw'):
+        raise TypeError(f"against is a {type(against).__name__}; expected a MovingMNIST")
     try: saved = load(path)
     except ValueError as e:
-        if os.path.isdir(path): return _faults_of_folder(Path(path)) or [str(e)]
-        return [str(e)]
+        return os.path.isdir(path) and _faults_of_folder(Path(path)) or [f'{os.path.basename(os.path.normpath(path))}: {e.__cause__ or e}']
     record = None if saved.recipe is None else _record_at(saved.path)
     if record is None: return _faults_of_foreign(saved.path)
     faults,numbers,again = _parts_of(saved, record)
@@ -406,13 +432,13 @@ def verify(path: str | os.PathLike[str], against: Any = None, sample: int = 3) -
     return faults
 
 def _record_at(path):
-    if path.is_dir(): return unseal(read_json(path/'index.json'))
-    return open_video(path)[1] if path.suffix.lower() in VIDEOS else record_beside(str(path))
+    if path.is_dir(): return unseal(read_json(path/'index.json', 2**30))
+    return record_beside(str(path))
 
 def _faults_of_folder(folder):
     "Faults of all shards of a folder that cannot be opened"
     with contextlib.suppress(Exception):
-        index = unseal(read_json(folder/'index.json'))
+        index = unseal(read_json(folder/'index.json', 2**30))
         return [fault for o in index['shards'] for fault in faults_of_shard(folder, o)]
     return []
 
@@ -433,18 +459,28 @@ def _parts_of(saved, record):
         faults += [f'{o.name} is not in index.json' for o in sorted(path.glob('shard-*')) if o.name not in listed]
         return faults,range(len(record['shards'])),functools.partial(_shard_differs, record)
     rows,checksums = record.get('rows'),record.get('checksums')
-    if path.suffix.lower() in VIDEOS and checksums is None: return [],range(0),None # Not lossless
     numbers = range(-(-record['n']//rows)) if type(rows) is int and rows>0 else ()
     if not isinstance(checksums, list) or len(checksums)!=len(numbers):
         return [f'{path.name}.json has checksums that do not fit'],range(0),None
-    faults = [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their checksum'
+    if record['layout']=='video':
+        found,exact = checksum_of_file(path),is_lossless(path.suffix.lower(), saved.channels) # Others depend on the encoder
+        faults = [f'{path.name} has CRC-32 {found}; expected {checksums[0]}']*(found!=checksums[0])
+        return faults,range(int(exact)),functools.partial(_video_differs, saved)
+    faults = _faults_of_archive(path) if path.suffix.lower() in ('.npz','.pt') else []
+    faults += [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their checksum'
               for k in numbers if checksum_of(_chunk_of(saved, record, k, rows))!=checksums[k]]
     return faults,numbers,functools.partial(_chunk_differs, record)
+
+def _faults_of_archive(path):
+    "What other programs would find wrong with a zip archive"
+    try:
+        with zipfile.ZipFile(path) as archive: bad = archive.testzip()
+    except Exception as e: return [f'{path.name}: {e}']
+    return [f'{path.name}: {bad} differs from its checksum'] if bad else []
 
 def _chunk_of(saved, record, k, rows):
     "What the sequences of a chunk have in the arrays of a file"
     start,stop = k*rows,min(record['n'], (k+1)*rows)
-    if record['layout']=='video': return [saved[start:stop].numpy()]
     arrays,parts = LAYOUTS[record['layout']].open(str(saved.path)),[]
     for o in fields_in(record, arrays):
         a = arrays[o.name]
@@ -454,8 +490,11 @@ def _chunk_of(saved, record, k, rows):
 
 def _chunk_differs(record, ds, k):
     rows = record['rows']
-    arrays = LAYOUTS['npz' if record['layout']=='video' else record['layout']].arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
+    arrays = LAYOUTS[record['layout']].arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
     return f"chunk {k}" if checksum_of([arrays[o] for o in record['arrays']])!=record['checksums'][k] else ''
+
+def _video_differs(saved, ds, k):
+    return '' if torch.equal(ds.render(ds.draw(indices=range(len(saved)))).cpu(), saved[:]) else 'its frames'
 
 def _shard_differs(record, ds, k):
     with tempfile.TemporaryDirectory() as tmp:
@@ -465,9 +504,9 @@ def _shard_differs(record, ds, k):
 def _differences(record, ds, numbers, again, sample):
     "Faults against a dataset"
     recipe = ds.recipe
-    different = [k for k in sorted({*recipe, *record['recipe']}) if recipe.get(k)!=record['recipe'].get(k)]
+    different = [k for k in sorted({*recipe, *record['recipe']} - {'length'}) if recipe.get(k)!=record['recipe'].get(k)]
     if different: return [f'the recipe differs in {shorten(different)} from that of the dataset']
     ds = copy.copy(ds)
-    ds.targets = record['targets']
+    ds.targets,ds.length,ds.transform = record['targets'],record['n'],None
     chosen = sorted({round(o) for o in np.linspace(0, len(numbers)-1, min(sample, len(numbers)))}) if len(numbers) else []
     return [f'{name} made again differs' for name in (again(ds, k) for k in chosen) if name]
