@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_moving_mnist import truth, utils
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine.reference import Backdrop, expand_gain, render_reference
+from torch_moving_mnist.files import load, verify
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
 from torch_moving_mnist.scene import Scene
@@ -55,7 +56,8 @@ GOOD = dict(
     transform=st.none(), device=st.just('cpu'), download=st.just(False), bs=st.integers(1, 5), indices=SEQUENCES, i=NUMBERS, times=st.one_of(st.none(), st.lists(floats(-2**20, 2**20), min_size=1, max_size=4)),
     n=st.integers(1, 3), prefetch=st.integers(0, 3), clamp=st.booleans(), name=st.sampled_from([o for o in PRESETS]), stats=st.one_of(st.none(), st.tuples(floats(-1000, 1000), floats(1e-12, 1e6))),
     frames=FRAMES, ims=FRAMES, im=st.one_of(st.just(bytes_of(8,9)), st.just(bytes_of(3,8,9)/255)), nrows=st.integers(1, 3), ncols=st.one_of(st.none(), st.integers(1, 4)), titles=st.none(), figsize=st.one_of(st.none(), st.tuples(floats(1, 3), floats(1, 3))),
-    fps=floats(.1, 50), zoom=st.integers(1, 3), ax=st.none(), non_blocking=st.booleans())
+    fps=floats(.1, 50), zoom=st.integers(1, 3), ax=st.none(), non_blocking=st.booleans(), fname=st.sampled_from(['a.npy','a.npz','a.pt','a.gif','a.mkv','folder']), n_batches=st.integers(1, 2),
+    layout=st.sampled_from([None,'npz','npy','predrnn','srvp']), format=st.sampled_from([None,'npy','tar']), shards=st.one_of(st.none(), st.integers(1, 3)), overwrite=st.booleans())
 
 OTHER_NAMES = dict( # Words by which a message may name a parameter
     affine_params=['angle','translate','scale','shear'], motion_params=['speed','margin','gain','angle','scale','stochastic'], i=['index','indices'], indices=['index'], img_size=['canvas_size','digits'], digits=['labels','images'],
@@ -228,6 +230,24 @@ def files(data, ds):
     value = data.draw(st.sampled_from(ABSURD))
     if not isinstance(value, (bool, int)): attempt('load', lambda: Scene.load(value), ['path','directory','file'])
 
+def saving(data, ds):
+    "A file or folder is written, found whole, opened, and has the dataset's own sequences"
+    if not is_small(ds) or ds.num_frames>50 or ds.transform is not None: return
+    kw = {k: o for k,o in arguments(data, MovingMNIST.save).items() if k!='workers'}
+    fname = kw.pop('fname', 'a.npz')
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, fname) if isinstance(fname, str) and fname and len(fname)<99 and '\0' not in fname else fname
+        def check(_):
+            found = verify(path, against=ds if ds.seed is not None else None)
+            assert found==[] or path.endswith('.pt') and 'read it with torch.load' in found[0], found
+            if found: return
+            again,i = load(path), 0
+            if ds.seed is not None and not path.endswith('.mp4') and not (path.endswith('.gif') and ds.channels>1):
+                frames = again[i][0] if isinstance(again[i], tuple) else again[i]
+                own = ds.render(ds.draw(indices=[i]))[0]
+                assert torch.equal(torch.stack([*frames]), own)
+        attempt('save', lambda: ds.save(path, progress=False, **kw), ['fname', 'length', 'num_frames', 'num_digits', 'batch_tfms', 'composite', 'background', 'digits', *kw], check)
+
 def pictures(data, ds):
     for f in utils.show_images, utils.show_image, utils.animate:
         kw = arguments(data, f)
@@ -255,7 +275,7 @@ def ground_truth(data, ds):
     if ds.num_frames<5: attempt('show_truth', lambda: truth.show_truth(ds.render(ds.draw(1))[0], bad), ['target','frames'])
     plt.close('all')
 
-CALLS = draw, draw_absurd, items, get_batch, batches, denormalize, change, recipes, scenes, presets, files, pictures, ground_truth
+CALLS = draw, draw_absurd, items, get_batch, batches, denormalize, change, recipes, scenes, presets, files, saving, pictures, ground_truth
 
 
 def case(data):

@@ -380,7 +380,7 @@ def test_a_compressible_scene_comes_back(tmp_path):
     ds = MovingMNIST(digits='fonts', motion='reflect', num_frames=20, num_digits=2, seed=0)
     scene = ds.draw(60_000)
     scene.save(tmp_path/'a.npz')
-    assert torch.equal(load(tmp_path/'a.npz').translate, scene.translate)
+    assert torch.equal(Scene.load(tmp_path/'a.npz').translate, scene.translate)
 
 
 @pytest.mark.parametrize('mode', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -401,5 +401,5 @@ def test_transforms_that_are_no_straight_line_cannot_be_undone(tfms):
 def test_home_folders_are_expanded_on_the_way_back(scene, tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     scene.save('~/a.npz')
-    assert torch.equal(load('~/a.npz').angle, scene.angle)
+    assert torch.equal(Scene.load('~/a.npz').angle, scene.angle)
     with pytest.raises(ValueError, match='is a folder'): scene.save(str(tmp_path/'new') + os.sep)

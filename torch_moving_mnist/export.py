@@ -116,7 +116,7 @@ def export(argv=None)->int:
     files.add_argument('--workers', type=int, help='processes that write shards')
     files.add_argument('--fps', type=float, default=10, help='frames per second of a video')
     files.add_argument('--overwrite', action='store_true', help='replace what is there')
-    files.add_argument('--dry-run', action='store_true', 
+    files.add_argument('--dry-run', action='store_true',
                        help='tell how much time and space it takes; writes only a small sample, and removes it')
     files.add_argument('--quiet', action='store_true', help='show no progress bar')
     _settings(parser.add_argument_group('settings of MovingMNIST'))

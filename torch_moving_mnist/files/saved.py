@@ -109,7 +109,7 @@ def open_folder(
     "Open a folder of shards"
     if not (folder/'index.json').exists():
         job = job_in(folder)
-        if job is None: 
+        if job is None:
             raise ValueError('it holds no index.json; expected a folder that ds.save has written. Saving to it again restores the index')
         of = job['number_of_shards']
         missing = [k for k in range(of) if known_shard(folder, k, of) is None]
