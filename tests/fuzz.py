@@ -246,7 +246,7 @@ def saving(data, ds):
                 frames = again[i][0] if isinstance(again[i], tuple) else again[i]
                 own = ds.render(ds.draw(indices=[i]))[0]
                 assert torch.equal(torch.stack([*frames]), own)
-        attempt('save', lambda: ds.save(path, progress=False, **kw), ['fname', 'length', 'num_frames', 'num_digits', 'batch_tfms', 'composite', 'background', 'digits', *kw], check)
+        attempt('save', lambda: ds.save(path, progress=False, **kw), ['fname', 'targets', 'layout', 'n', 'length', 'num_frames', 'num_digits', 'batch_tfms', 'composite', 'background', 'digits', *kw], check)
 
 def pictures(data, ds):
     for f in utils.show_images, utils.show_image, utils.animate:
