@@ -1,5 +1,5 @@
 "Scripts in examples/ run as they are, in an empty folder"
-import os, runpy, traceback
+import os, runpy, sys, traceback
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ def test_the_example_runs(name, tmp_path):
         try:
             os.chdir(tmp_path)
             os.environ.update(HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path/'hf'))
-            out = os.open('out', os.O_CREAT | os.O_WRONLY)
-            for o in (1, 2): os.dup2(out, o)
+            sys.stdout = sys.stderr = open('out', 'w', buffering=1)
+            for o in (1, 2): os.dup2(sys.stdout.fileno(), o)
             torch.set_num_threads(1)
             runpy.run_path(str(EXAMPLES/f'{name}.py'), run_name='__main__')
             code = 0
