@@ -713,3 +713,9 @@ def test_plots_take_arrays_and_refuse_what_has_no_frames():
         with pytest.raises(TypeError, match=r"target\['(boxes|labels|masks)'\]=.*expected a tensor or an array"): show_truth(frames, wrong)
     with pytest.raises(ValueError, match=r"target\['labels'\] has 3 entries; expected 2"): show_truth(frames, {**target, 'labels': torch.zeros(3)})
     plt.close('all')
+
+
+def test_matrices_of_digits_grown_beyond_float32_are_finite():
+    ds = MovingMNIST(digits='fonts', motion='velocity', seed=0, normalize=False)
+    target = ds.truth(ds.draw(4, times=[0, 570, 2000]), ['matrix','velocity'])
+    assert all(o.isfinite().all() and o.dtype==torch.float32 for o in target.values())
