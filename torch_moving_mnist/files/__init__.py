@@ -11,7 +11,7 @@ import contextlib, copy, os
 from typing import Any
 
 from ..checks import check_choice, check_count, check_flag, check_number, shorten
-from .arrays import check_path, check_space, existing_parent, naming, seal
+from .arrays import check_path, check_space, existing_parent, hash_of_file, naming, seal
 from .layouts import LAYOUTS
 from .saved import SavedDataset, load, verify
 from .shards import FORMATS, begin, finish, job_in, job_of, known_shard, make_shards, real_folder, write_folder
@@ -84,7 +84,9 @@ def _save_video(ds, path, n, suffix, fps, overwrite):
     check_space(stage.target.parent, n*fields[0].nbytes)
     record,made = record_of(ds, 'video', n, fields, seed_drawn=drawn, rows=n, fps=fps),stage.folder/'video'
     with stage.locked(record) as missing:
-        if missing: publish(made, stage.target, stage.mode, seal({**record, 'checksums': [write_video(ds, made, n, suffix, fps)]}))
+        if missing:
+            write_video(ds, made, n, suffix, fps)
+            publish(made, stage.target, stage.mode, seal({**record, 'checksums': [hash_of_file(made)]}))
 
 def save_dataset(
     ds,          # A MovingMNIST

@@ -6,8 +6,8 @@
 __all__ = ['OFFICIAL', 'MD5', 'check_record', 'check_index', 'open_folder', 'download_official', 'record_beside', 'open_path',
            'SavedDataset', 'load', 'verify']
 
-# %% ../../nbs/files/06_saved.ipynb #68ab9de7
-import contextlib, copy, functools, hashlib, os, re, tarfile, tempfile, zipfile
+# %% ../../nbs/files/06_saved.ipynb #ee4d765e
+import contextlib, copy, functools, os, re, tarfile, tempfile, zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..checks import check_choice, check_count, check_function, check_indices, check_stats, out_of_range, shorten
-from .arrays import FORMAT, check_path, checksum_of, map_array, nest_target, read_json, unseal
+from .arrays import FORMAT, check_path, checksum_of, hash_of_file, map_array, nest_target, npy_header, read_json, unseal
 from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
-    FORMATS, faults_of_shard, header_for, job_in, known_shard, make_shard, shard_name, shard_range)
-from .video import VIDEOS, checksum_of_file, is_lossless, open_video
+    FORMATS, faults_of_shard, job_in, known_shard, make_shard, shard_name, shard_range)
+from .video import VIDEOS, is_lossless, open_video
 from ..recipe import check_keys, digest
 from ..stats import denormalize, transforms_of
 from ..stream import Cursor
@@ -98,7 +98,7 @@ def _open_archive(folder, index, k):
         start,size = places[member]
         content = data[start:start+size]
         if dtype=='str': return bytes(content).decode()
-        header = header_for(dtype, tuple(shape))
+        header = npy_header(dtype, tuple(shape))
         if bytes(content[:len(header)])!=header: raise ValueError(f'{member} of {path.name} does not hold {dtype} {shape}')
         return content[len(header):].view(dtype).reshape(shape)
     return lambda at, name: np.array([one(i, name) for i in at.tolist()])
@@ -445,10 +445,8 @@ def _faults_of_folder(folder):
 def _faults_of_foreign(path):
     "Faults of a file without a record"
     if path.name!=OFFICIAL: return [f'{path.name}.json is missing, so there is nothing to compare with']
-    h = hashlib.md5()
-    with open(path, 'rb') as f:
-        while part := f.read(2**22): h.update(part)
-    return [] if h.hexdigest()==MD5 else [f'{path.name} has MD5 {h.hexdigest()}; expected {MD5}']
+    found = hash_of_file(path, 'md5')
+    return [] if found==MD5 else [f'{path.name} has MD5 {found}; expected {MD5}']
 
 def _parts_of(saved, record):
     "Faults, numbers of the parts, and a function that makes a part again and tells whether it differs"
@@ -463,8 +461,8 @@ def _parts_of(saved, record):
     if not isinstance(checksums, list) or len(checksums)!=len(numbers):
         return [f'{path.name}.json has checksums that do not fit'],range(0),None
     if record['layout']=='video':
-        found,exact = checksum_of_file(path),is_lossless(path.suffix.lower(), saved.channels) # Others depend on the encoder
-        faults = [f'{path.name} has CRC-32 {found}; expected {checksums[0]}']*(found!=checksums[0])
+        found,exact = hash_of_file(path),is_lossless(path.suffix.lower(), saved.channels) # Others depend on the encoder
+        faults = [f'{path.name} has SHA-256 {found}; expected {checksums[0]}']*(found!=checksums[0])
         return faults,range(int(exact)),functools.partial(_video_differs, saved)
     faults = _faults_of_archive(path) if path.suffix.lower() in ('.npz','.pt') else []
     faults += [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their checksum'
