@@ -98,6 +98,7 @@ def _estimate(ds, out, n, size, how):
     seconds = n/rate
     print(f'{n:,} sequences, {_bytes(size)}, about {seconds:,.0f} seconds in one process ({rate:,.0f} sequences per second)')
 
+# %% ../nbs/61_export.ipynb #4b470143
 def export(argv=None)->int:
     "Write a dataset; the command `mmnist-export`"
     parser = _parser('mmnist-export', 'Write the sequences of a preset to a file or folder.', [

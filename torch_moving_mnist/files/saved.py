@@ -21,7 +21,7 @@ from ..checks import check_choice, check_count, check_function, check_indices, c
 from .arrays import FORMAT, check_path, checksum_of, hash_of_file, map_array, nest_target, npy_header, read_json, unseal
 from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
-    FORMATS, faults_of_shard, job_in, known_shard, make_shard, shard_name, shard_range)
+    FORMATS, INDEX_LIMIT, faults_of_shard, job_in, known_shard, make_shard, shard_name, shard_range)
 from .video import VIDEOS, is_lossless, open_video
 from ..recipe import check_keys, digest
 from ..stats import denormalize, transforms_of
@@ -77,6 +77,7 @@ def _names(index, k):
     stem = shard_name(k, index['number_of_shards'])
     return [f'{stem}.tar'] if index['shard_format']=='tar' else sorted(f'{stem}.{o}.npy' for o in index['arrays'])
 
+# %% ../../nbs/files/06_saved.ipynb #3056e2ff
 def _open_arrays(folder, index, k):
     "Function of positions in a shard and a name → array"
     stem,count = shard_name(k, index['number_of_shards']),index['shards'][k]['count']
@@ -103,6 +104,7 @@ def _open_archive(folder, index, k):
         return content[len(header):].view(dtype).reshape(shape)
     return lambda at, name: np.array([one(i, name) for i in at.tolist()])
 
+# %% ../../nbs/files/06_saved.ipynb #35b850a6
 def open_folder(
     folder, # Path
 )->tuple:   # Source, and the index
@@ -116,7 +118,7 @@ def open_folder(
         if not missing: raise ValueError('all shards are there, but no index.json; finish_folder writes it')
         raise ValueError(f"it is not finished: {len(missing)} of {of} shards are missing: {shorten(missing)}; "
                          "the same call of ds.save, or write_shard and finish_folder, goes on")
-    try: index = check_index(unseal(read_json(folder/'index.json', 2**30)), folder)
+    try: index = check_index(unseal(read_json(folder/'index.json', INDEX_LIMIT)), folder)
     except ValueError as e: raise ValueError(f'index.json: {e}') from e
     firsts = [o['first'] for o in index['shards']]
     opened = functools.lru_cache(64)(functools.partial(dict(npy=_open_arrays, tar=_open_archive)[index['shard_format']], folder, index))
@@ -396,49 +398,15 @@ def load(path: str | os.PathLike[str], targets: str | Sequence[str] | None = Non
     """
     return SavedDataset(path, targets, transform)
 
-# %% ../../nbs/files/06_saved.ipynb #eab0e234
-def verify(path: str | os.PathLike[str], against: Any = None, sample: int = 3) -> list[str]:
-    """Look for faults in what `ds.save` has written.
-
-    Parameters
-    ----------
-    path : str or path
-        A file or folder.
-    against : MovingMNIST, default None
-        A dataset with the same recipe. Some shards, or parts of a file, are generated again and compared. Lossy videos are not.
-    sample : int, default 3
-        Number of shards, or parts of a file, to generate again, spread evenly.
-
-    Returns
-    -------
-    list of str
-        What is wrong, each with the name of the file. An empty list means that everything is as it was written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing at the path.
-    """
-    sample,path = check_count('sample', sample, 1),os.path.expanduser(check_path('path', path))
-    if against is not None and not hasattr(against, 'draw'):
-        raise TypeError(f"against is a {type(against).__name__}; expected a MovingMNIST")
-    try: saved = load(path)
-    except ValueError as e:
-        return os.path.isdir(path) and _faults_of_folder(Path(path)) or [f'{os.path.basename(os.path.normpath(path))}: {e.__cause__ or e}']
-    record = None if saved.recipe is None else _record_at(saved.path)
-    if record is None: return _faults_of_foreign(saved.path)
-    faults,numbers,again = _parts_of(saved, record)
-    if against is not None: faults += _differences(record, against, numbers, again, sample)
-    return faults
-
+# %% ../../nbs/files/06_saved.ipynb #c393a60b
 def _record_at(path):
-    if path.is_dir(): return unseal(read_json(path/'index.json', 2**30))
+    if path.is_dir(): return unseal(read_json(path/'index.json', INDEX_LIMIT))
     return record_beside(str(path))
 
 def _faults_of_folder(folder):
     "Faults of all shards of a folder that cannot be opened"
     with contextlib.suppress(Exception):
-        index = unseal(read_json(folder/'index.json', 2**30))
+        index = unseal(read_json(folder/'index.json', INDEX_LIMIT))
         return [fault for o in index['shards'] for fault in faults_of_shard(folder, o)]
     return []
 
@@ -448,6 +416,7 @@ def _faults_of_foreign(path):
     found = hash_of_file(path, 'md5')
     return [] if found==MD5 else [f'{path.name} has MD5 {found}; expected {MD5}']
 
+# %% ../../nbs/files/06_saved.ipynb #029cbe4b
 def _parts_of(saved, record):
     "Faults, numbers of the parts, and a function that makes a part again and tells whether it differs"
     path = saved.path
@@ -486,6 +455,7 @@ def _chunk_of(saved, record, k, rows):
         else: parts.append(a[start:stop] if o.axis==0 else a[:,start:stop].swapaxes(0, 1))
     return parts
 
+# %% ../../nbs/files/06_saved.ipynb #a469dbc0
 def _chunk_differs(record, ds, k):
     rows = record['rows']
     arrays = LAYOUTS[record['layout']].arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
@@ -508,3 +478,38 @@ def _differences(record, ds, numbers, again, sample):
     ds.targets,ds.length,ds.transform = record['targets'],record['n'],None
     chosen = sorted({round(o) for o in np.linspace(0, len(numbers)-1, min(sample, len(numbers)))}) if len(numbers) else []
     return [f'{name} made again differs' for name in (again(ds, k) for k in chosen) if name]
+
+# %% ../../nbs/files/06_saved.ipynb #eab0e234
+def verify(path: str | os.PathLike[str], against: Any = None, sample: int = 3) -> list[str]:
+    """Look for faults in what `ds.save` has written.
+
+    Parameters
+    ----------
+    path : str or path
+        A file or folder.
+    against : MovingMNIST, default None
+        A dataset with the same recipe. Some shards, or parts of a file, are generated again and compared. Lossy videos are not.
+    sample : int, default 3
+        Number of shards, or parts of a file, to generate again, spread evenly.
+
+    Returns
+    -------
+    list of str
+        What is wrong, each with the name of the file. An empty list means that everything is as it was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path.
+    """
+    sample,path = check_count('sample', sample, 1),os.path.expanduser(check_path('path', path))
+    if against is not None and not hasattr(against, 'draw'):
+        raise TypeError(f"against is a {type(against).__name__}; expected a MovingMNIST")
+    try: saved = load(path)
+    except ValueError as e:
+        return os.path.isdir(path) and _faults_of_folder(Path(path)) or [f'{os.path.basename(os.path.normpath(path))}: {e.__cause__ or e}']
+    record = None if saved.recipe is None else _record_at(saved.path)
+    if record is None: return _faults_of_foreign(saved.path)
+    faults,numbers,again = _parts_of(saved, record)
+    if against is not None: faults += _differences(record, against, numbers, again, sample)
+    return faults

@@ -171,12 +171,15 @@ def check_new(
     if len(os.fsencode(os.path.basename(target)))>240:
         raise OSError(errno.ENAMETOOLONG, 'the name is too long; expected at most 240 bytes', os.fspath(path))
 
+# %% ../../nbs/files/03_single.ipynb #09323c59
 class Stage:
     "The hidden folder in which a file grows"
     def __init__(self, path, overwrite):
         target,self.mode = regular_file(path)
         self.path,self.overwrite,self.target = path, overwrite, Path(target)
         self.folder = self.target.parent/f'.{self.target.name}.part'
+        if self.mode is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
         self.unfinished = self.folder.exists()
         if not self.unfinished: check_new(self.target, overwrite, path)
 
@@ -204,6 +207,7 @@ class Stage:
         for o in sorted(self.folder.iterdir(), key=lambda o: o.name=='journal'): o.unlink(missing_ok=True)
         with contextlib.suppress(OSError): self.folder.rmdir()
 
+# %% ../../nbs/files/03_single.ipynb #55499bee
 def write_file(
     ds,                          # A MovingMNIST, with the targets of the file
     path,                        # File to write

@@ -47,7 +47,7 @@ MOST,_LONGEST = 1024,16_384 # Sequences in a grid, and pixels of a side
 
 def _import_av():
     try: import av
-    except ImportError as e: raise ImportError("videos need PyAV: pip install 'torch_moving_mnist[video]'; a .gif does not") from e
+    except ImportError as e: raise ImportError("videos need PyAV (pip install av); a .gif does not") from e
     return av
 
 _CODECS = {'.mkv': ('ffv1', {1: 'gray', 3: 'bgr0'}, {}), '.mp4': ('libx264', {1: 'yuv420p', 3: 'yuv420p'}, dict(crf='12'))}
