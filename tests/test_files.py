@@ -1,5 +1,5 @@
 "Files: every layout and target comes back, whatever interrupts the writing, and what is wrong is found"
-import errno, hashlib, json, os, shutil, signal, subprocess, sys, tarfile, time, zipfile
+import errno, hashlib, json, os, shutil, signal, subprocess, sys, tarfile, time, traceback, zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -446,6 +446,7 @@ def start(layout, folder):
         ds,folder,layout,n,*of = long_job(layout, folder)
         write(ds, folder, layout, n, **(dict(shards=of[0]) if of else {}))
         code = 0
+    except BaseException: (folder.parent/'error').write_text(traceback.format_exc())
     finally: os._exit(code)
 
 
@@ -469,10 +470,12 @@ def test_kills_at_random_moments_leave_nothing_torn(tmp_path, layout, monkeypatc
         kills += os.WIFSIGNALED(status)
         there = {k: o for k,o in all_files(tmp_path/'cut').items() if '.part/' not in k and '.tmp' not in k} if (tmp_path/'cut').exists() else {}
         assert all(o==expected[k] for k,o in there.items()), 'a file under its final name is torn'
+        complete = all_files(tmp_path/'cut')==expected if there else False
         if not os.WIFSIGNALED(status):
-            assert os.WEXITSTATUS(status)==0 and all_files(tmp_path/'cut')==expected
-            shutil.rmtree(tmp_path/'cut')
+            assert os.WEXITSTATUS(status)==0, (tmp_path/'error').read_text()
+            assert complete
             ended += 1
+        if complete: shutil.rmtree(tmp_path/'cut') # Also if the kill came after the last step
 
 
 def test_damage_to_a_half_done_job_is_mended(tmp_path, monkeypatch):
@@ -518,7 +521,7 @@ def test_two_processes_share_a_folder(tmp_path):
     for layout in ('folder-npy','folder-tar'):
         os.waitpid(start(layout, tmp_path/'whole'), 0)
         children = [start(layout, tmp_path/'both') for _ in range(3)]
-        assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0]
+        assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0], (tmp_path/'error').read_text()
         assert all_files(tmp_path/'both')==all_files(tmp_path/'whole')
         shutil.rmtree(tmp_path/'both'), shutil.rmtree(tmp_path/'whole')
 
@@ -608,8 +611,9 @@ def test_several_processes_replace_a_folder(tmp_path):
                 torch.set_num_threads(1)
                 make().save(tmp_path/'set', n=16, shards=8, overwrite=True, progress=False)
                 code = 0
+            except BaseException: (tmp_path/'error').write_text(traceback.format_exc())
             finally: os._exit(code)
-    assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0]
+    assert [os.waitpid(o, 0)[1] for o in children]==[0, 0, 0], (tmp_path/'error').read_text()
     assert verify(tmp_path/'set', against=make())==[] and len(os.listdir(tmp_path/'set'))==9
 
 

@@ -243,18 +243,13 @@ def locked(
 )->Iterator[bool]: # Yields whether it is ours
     "Hold a lock, where the file system has locks"
     lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False)
-    for attempt in range(10, -1, -1):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try: lock.acquire()
-        except FileNotFoundError: # Another process has just removed the folder
-            if not attempt: raise
-        except Timeout:
-            yield False
-            return
-        except (OSError, NotImplementedError) as e:
-            if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
-            break
-        else: break
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try: lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError) as e:
+        if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
     try: yield True
     finally: lock.release()
 
