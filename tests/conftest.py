@@ -1,5 +1,5 @@
-"Fixtures: the location of MNIST, and a matplotlib backend without a display"
-import os
+"Fixtures: the location of MNIST, a matplotlib backend without a display, and workers that start fast"
+import multiprocessing, os
 
 os.environ.setdefault('MPLBACKEND', 'agg')
 
@@ -14,6 +14,10 @@ ROOT = os.environ.get('MNIST_ROOT', '.')
 # The same examples in every run, so that a failing build is caused by the change under test
 hypothesis.settings.register_profile('ci', derandomize=True)
 if os.environ.get('CI'): hypothesis.settings.load_profile('ci')
+
+
+# Workers of the method 'forkserver' start as those of 'spawn' do, from what can be pickled, but need not import torch anew
+multiprocessing.set_forkserver_preload(['torch_moving_mnist.data'])
 
 
 def _mnist_is_there():

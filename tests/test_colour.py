@@ -1,7 +1,8 @@
 "Colours and backgrounds: the compiled renderer against the reference, and their use in a dataset"
-import os, subprocess, sys
+import os
 
 import numpy as np
+import processes
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -93,7 +94,7 @@ def test_window_against_plain_loops():
 
 
 BOUNDS = """
-import sys; sys.path.insert(0, 'tests')
+import sys; sys.path.insert(0, sys.argv[1])
 import torch
 from test_colour import PICTURES, case
 from torch_moving_mnist.engine import render
@@ -110,7 +111,7 @@ print('all inside')
 
 def test_no_access_outside_any_array():
     "Run the renderer as plain Python on numpy arrays, which check every index"
-    r = subprocess.run([sys.executable, '-c', BOUNDS], capture_output=True, text=True, env={**os.environ, 'NUMBA_DISABLE_JIT': '1', 'PYTHONPATH': os.pathsep.join(sys.path)}, timeout=300)
+    r = processes.run(BOUNDS, os.path.dirname(__file__), env={'NUMBA_DISABLE_JIT': '1'})
     assert r.stdout.strip()=='all inside', r.stderr
 
 

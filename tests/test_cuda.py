@@ -60,10 +60,13 @@ CASES = dict(usual=(1, 1, 3, 1, (28,28), (64,64)), odd=(1, 1, 2, 2, (9,14), (41,
              whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
 
 
-@pytest.mark.parametrize('name', CASES)
-@pytest.mark.parametrize('C', [1,3])
-@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
-@pytest.mark.parametrize('composite', COMPOSITES)
+def each_with_each(cases):
+    "Every composite with every case; channels and interpolations take turns, and all four pairs come with every composite"
+    kinds = [(C,o) for C in (1,3) for o in INTERPOLATIONS]
+    return [(composite, *kinds[(i+j) % 4][::-1], name) for i,composite in enumerate(COMPOSITES) for j,name in enumerate(cases)]
+
+
+@pytest.mark.parametrize('composite,interpolation,C,name', each_with_each(CASES))
 def test_agrees_with_the_reference(run, composite, interpolation, C, name):
     seed,B,K,T,*rest = CASES[name]
     args = case(seed, B, K, T, C, *rest)
@@ -73,12 +76,9 @@ def test_agrees_with_the_reference(run, composite, interpolation, C, name):
 COLOURS = [(True, None), (False, (2,1,40,50)), (False, (1,3,7,5)), (True, (3,3,33,33)), (True, (2,1,1,1))]
 
 
-@pytest.mark.parametrize('colour,pictures', COLOURS, ids=str)
-@pytest.mark.parametrize('C', [1,3])
-@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
-@pytest.mark.parametrize('composite', COMPOSITES)
-def test_colours_and_backdrops_agree_with_the_reference(run, composite, interpolation, C, colour, pictures):
-    digits,index,matrix,size,gain,backdrop = coloured_case(5, 2, 2, 1, C, (12,9), (33,35), colour, pictures)
+@pytest.mark.parametrize('composite,interpolation,C,kind', each_with_each(COLOURS), ids=str)
+def test_colours_and_backdrops_agree_with_the_reference(run, composite, interpolation, C, kind):
+    digits,index,matrix,size,gain,backdrop = coloured_case(5, 2, 2, 1, C, (12,9), (33,35), *kind)
     ours = run(cuda.paint, digits, index, matrix, expand_gain(gain, digits, backdrop), size, composite, interpolation, None, backdrop)
     theirs = render_reference(digits, index, matrix, size, gain, composite, interpolation, backdrop)
     difference = (ours.int() - theirs.int()).abs()

@@ -1,8 +1,9 @@
 "The dataset: the same sequence in every context for the same seed and index, and different ones otherwise"
-import concurrent.futures, copy, hashlib, inspect, pickle, random, subprocess, sys, textwrap, threading, time
+import concurrent.futures, copy, hashlib, inspect, pickle, random, textwrap, threading, time
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 import torchvision.transforms as T
@@ -236,7 +237,7 @@ def test_pickles_and_copies(make):
     assert torch.equal(pickle.loads(pickle.dumps(ds.draw(indices=[3]))).angle, ds.draw(indices=[3]).angle)
 
 
-@pytest.mark.parametrize('workers,method', [(0,None), (2,'fork'), (2,'spawn')])
+@pytest.mark.parametrize('workers,method', [(0,None), (2,'fork'), (2,'forkserver')])
 def test_loader(make, workers, method):
     ds = make(length=24, normalize=True)
     expected = ds.__getitems__(range(24))
@@ -258,7 +259,7 @@ def test_loader_variants(make):
     assert len(frames)==5 and torch.equal(torch.stack(frames, 1), expected)
 
 
-@pytest.mark.parametrize('method', ['fork','spawn'])
+@pytest.mark.parametrize('method', ['fork','forkserver'])
 def test_unseeded_workers_draw_different_sequences(fonts, method):
     ds = fonts(seed=None, length=12, num_frames=1, num_digits=1)
     ds.transform = Fingerprint()
@@ -300,7 +301,7 @@ def test_same_in_another_process(fonts):
         from torch_moving_mnist.data import MovingMNIST
         ds = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=5, normalize=False, seed=0)
         print(hashlib.md5(ds.get_batch(indices=[5,17]).numpy().tobytes()).hexdigest())''')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    out = processes.run(code).stdout
     assert out.split()==[digest(fonts().get_batch(indices=[5,17]))]
 
 
@@ -358,7 +359,7 @@ RANKS = textwrap.dedent('''
     torch.distributed.destroy_process_group()''')
 
 WORKERS = textwrap.dedent('''
-    import hashlib, sys, torch
+    import hashlib, multiprocessing, sys, torch
     from torch.utils.data import DataLoader, IterableDataset
     from torch_moving_mnist.data import MovingMNIST
 
@@ -368,6 +369,7 @@ WORKERS = textwrap.dedent('''
 
     if __name__=='__main__':
         rank,world,store,method = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+        multiprocessing.set_forkserver_preload(['torch_moving_mnist.data'])
         torch.distributed.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=world)
         for seed in (0, None):
             torch.manual_seed(0)
@@ -378,25 +380,23 @@ WORKERS = textwrap.dedent('''
         torch.distributed.destroy_process_group()''')
 
 
-@pytest.mark.parametrize('method', ['fork','spawn'])
+def printed(started):
+    "Lines that processes have printed, which must end well"
+    ended = [p.finish() for p in started]
+    assert all(r.returncode==0 for r in ended), [r.stderr for r in ended]
+    return [line for r in ended for line in r.stdout.splitlines()]
+
+
+@pytest.mark.parametrize('method', ['fork','forkserver'])
 def test_workers_of_ranks_draw_different_sequences(tmp_path, method):
     (tmp_path/'rank.py').write_text(WORKERS)
-    procs = [subprocess.Popen([sys.executable, tmp_path/'rank.py', str(r), '2', str(tmp_path/'store'), method], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for r in range(2)]
-    lines = []
-    for p in procs:
-        out,err = p.communicate(timeout=180)
-        assert p.returncode==0, err
-        lines += out.split('\n')[:-1]
+    code = f"__file__ = {str(tmp_path/'rank.py')!r} # Workers import it\n{WORKERS}"
+    lines = printed([processes.start(code, r, 2, tmp_path/'store', method) for r in range(2)])
     assert len(lines)==len(set(lines))==32
 
 
 def test_ranks_draw_different_sequences(fonts, tmp_path):
-    procs = [subprocess.Popen([sys.executable, '-c', RANKS, str(r), '2', str(tmp_path/'store')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for r in range(2)]
-    lines = []
-    for p in procs:
-        out,err = p.communicate(timeout=120)
-        assert p.returncode==0, err
-        lines += out.split('\n')[:-1]
+    lines = printed([processes.start(RANKS, r, 2, tmp_path/'store') for r in range(2)])
     assert len(lines)==len(set(lines))==20
     stream = fonts(num_digits=1, num_frames=1).get_batch(indices=range(10))
     assert {o.split()[1] for o in lines if o[0]=='0'}=={digest(x) for x in stream}

@@ -3,6 +3,7 @@ import functools, gzip, hashlib, http.server, subprocess, sys, textwrap, threadi
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 import torchvision
@@ -144,19 +145,14 @@ def test_read_only_folder_with_the_data_is_enough(from_mirror, tmp_path, monkeyp
 
 def test_two_processes_at_once(mirror, tmp_path):
     code = textwrap.dedent(f'''
-        import sys, torchvision
+        import glob, sys, time, torchvision
         torchvision.datasets.MNIST.mirrors, torchvision.datasets.MNIST.resources = [{mirror[0]!r}], {mirror[1]!r}
         from torch_moving_mnist.digits import load_digits
-        print('ready', flush=True)
-        sys.stdin.readline()
-        print(len(load_digits('mnist', {str(tmp_path)!r})), flush=True)''')
-    procs = [subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    for p in procs: assert p.stdout.readline()=='ready\n'
-    for p in procs: p.stdin.write('\n'); p.stdin.flush()
-    for p in procs:
-        out,err = p.communicate(timeout=120)
-        assert (p.returncode,out)==(0,'50\n'), err
-    assert files(tmp_path)==sorted(f'MNIST/raw/{name}' for name in FILES)
+        open('ready' + sys.argv[1], 'w').close()
+        while len(glob.glob('ready*'))<3: time.sleep(.001)
+        print(len(load_digits('mnist', {str(tmp_path/'data')!r})))''')
+    for r in [p.finish() for p in [processes.start(code, i, cwd=tmp_path) for i in range(3)]]: assert (r.returncode,r.stdout)==(0,'50\n'), r.stderr
+    assert files(tmp_path/'data')==sorted(f'MNIST/raw/{name}' for name in FILES)
 
 
 def test_emnist_is_turned_upright(tmp_path):

@@ -1,9 +1,10 @@
 "Files: every layout and target comes back, whatever interrupts the writing, and what is wrong is found"
-import errno, hashlib, json, os, shutil, signal, subprocess, sys, tarfile, time, traceback, zipfile
+import errno, hashlib, json, os, shutil, signal, sys, tarfile, time, traceback, zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 import torchvision
@@ -99,7 +100,7 @@ def test_any_settings_come_back(tmp_path_factory, layout, targets, T, K, size, n
 
 def test_loaders_with_workers_read_it(tmp_path):
     ds = make()
-    for layout,contexts in (('npy',['fork','spawn']), ('pt',['fork']), ('folder-tar',['fork'])):
+    for layout,contexts in (('npy',['fork','forkserver']), ('pt',['fork']), ('folder-tar',['fork'])):
         for context in contexts:
             loader = DataLoader(load(write(ds, tmp_path, layout, 20, overwrite=True)), batch_size=8, num_workers=2, multiprocessing_context=context)
             assert torch.equal(torch.cat([*loader]), ds[:20])
@@ -559,7 +560,7 @@ def test_memory_does_not_grow_with_the_number_of_sequences(tmp_path):
                 ds.save(f'{sys.argv[1]}/{layout}{n}{suffix}', n=n, progress=False, **kwargs)
                 if n>500: print(peak, end=' ')
             print()"""
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    out = processes.run(code, tmp_path, warn=['ignore']).stdout
     rows = [[*map(int, line.split())] for line in out.splitlines()]
     assert len(rows)==7 and all(large<small + 20*2**10 for small,large in rows), out # KiB; the frames of 4,000 sequences have 64,000
 

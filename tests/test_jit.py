@@ -2,6 +2,7 @@
 import os, shutil, subprocess, sys, textwrap
 from pathlib import Path
 
+import processes
 import pytest
 
 import torch_moving_mnist
@@ -21,23 +22,23 @@ BATCH = """if True:
     print(round(frames.sum().item()), *sorted(compiled))"""
 
 
-def run(code, cache, *flags, wait=True, cwd=None, **env):
-    env = {**os.environ, 'NUMBA_CACHE_DIR': str(cache), **env}
-    p = subprocess.Popen([sys.executable, *flags, '-c', textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
-    return finish(p) if wait else p
+def start(code, cache, warn=(), cwd=None, **env): return processes.start(code, warn=warn, cwd=cwd, env={'NUMBA_CACHE_DIR': str(cache), **env})
 
 
-def finish(p):
-    out,err = p.communicate(timeout=300)
-    assert p.returncode==0, err
-    return out.strip(),err.strip()
+def finish(process):
+    r = process.finish()
+    assert r.returncode==0, r.stderr
+    return r.stdout.strip(),r.stderr.strip()
+
+
+def run(*args, **kw): return finish(start(*args, **kw))
 
 
 @pytest.fixture(scope='module')
 def numbers(tmp_path_factory):
     "A folder with machine code, and the output of the process that has compiled it"
     folder = tmp_path_factory.mktemp('cache')
-    return folder,*run(NUMBERS, folder, '-W', 'error')
+    return folder,*run(NUMBERS, folder, ['error'])
 
 
 def files(folder): return sorted(folder.rglob('*.nbc'))
@@ -46,7 +47,7 @@ def files(folder): return sorted(folder.rglob('*.nbc'))
 def test_one_line_on_stderr_when_compiling_and_silence_afterwards(numbers):
     folder,out,err = numbers
     assert len(err.splitlines())==1 and 'compiles its loops' in err and 'mmnist-warmup' in err and out.count('\n')==0
-    assert run(NUMBERS, folder, '-W', 'error')==(out, '')
+    assert run(NUMBERS, folder, ['error'])==(out, '')
     assert [o.suffix for o in (folder/'torch_moving_mnist').iterdir() if o.suffix!='.lock']==['.nbc']
 
 
@@ -102,7 +103,7 @@ def test_an_edit_during_a_process_is_not_mixed_up(numbers, tmp_path):
 def three(tmp_path_factory):
     "Three processes that start together with an empty cache"
     folder = tmp_path_factory.mktemp('cache')
-    return folder,[finish(p) for p in [run(BATCH, folder, wait=False) for _ in range(3)]]
+    return folder,[finish(p) for p in [start(BATCH, folder) for _ in range(3)]]
 
 
 def test_processes_that_start_together_compile_each_function_once(three):
@@ -117,15 +118,16 @@ def test_processes_that_start_together_compile_each_function_once(three):
 def test_a_lock_does_not_outlive_its_holder(numbers, tmp_path):
     (tmp_path/'torch_moving_mnist').mkdir()
     lock = str(tmp_path/'torch_moving_mnist/torch_moving_mnist.lock')
-    holder = run(f"""
+    code = f"""if True:
         import time
         from filelock import FileLock
         with FileLock({lock!r}):
             print('held', flush=True)
-            time.sleep(300)""", tmp_path, wait=False)
+            time.sleep(300)"""
+    holder = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline()=='held\n'
-    waiting = run(NUMBERS, tmp_path, wait=False)
-    with pytest.raises(subprocess.TimeoutExpired): waiting.wait(8)
+    waiting = start(NUMBERS, tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired): waiting.wait(4)
     holder.kill()
     assert finish(waiting)[0]==numbers[1]
     holder.communicate()
@@ -139,7 +141,7 @@ def test_loader_workers_use_what_is_compiled(three, method):
         from torch_moving_mnist.data import MovingMNIST
         if __name__=='__main__':
             ds = MovingMNIST(digits='fonts', num_digits=3, seed=0, normalize=(.1,.3), length=8)
-            print(sum(int(o.sum()) for o in DataLoader(ds, batch_size=4, num_workers=2, multiprocessing_context={method!r})) > 0)""", three[0], '-W', 'ignore') # Python warns of semaphores
+            print(sum(int(o.sum()) for o in DataLoader(ds, batch_size=4, num_workers=2, multiprocessing_context={method!r})) > 0)""", three[0], ['ignore']) # Python warns of semaphores
     assert found==('True', '')
 
 
@@ -166,7 +168,8 @@ def test_garbage_collection_goes_on_after_compiling(tmp_path):
     assert run('import gc; gc.disable()\n' + code, tmp_path)[0]=='False'
 
 
-def test_warmup_leaves_nothing_to_compile(tmp_path):
+def test_warmup_leaves_nothing_to_compile(three, tmp_path):
+    shutil.copytree(three[0], tmp_path, dirs_exist_ok=True) # Something is there already
     out,err = run("from torch_moving_mnist.cli import warmup; warmup()", tmp_path)
     assert out.startswith('compiled in ') and str(tmp_path) in out and len(err.splitlines())==1
     everything = """

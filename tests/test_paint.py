@@ -1,6 +1,7 @@
 "The compiled renderer against the reference in every mode; its memory accesses, threads and processes"
-import concurrent.futures, os, signal, subprocess, sys, textwrap, threading
+import concurrent.futures, os, signal, textwrap, threading
 
+import processes
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -102,8 +103,7 @@ def test_no_access_outside_any_array():
         broken = torch.full((3,1,2,3,3), float('nan'), dtype=torch.float64)
         render(args[0], torch.zeros(3,1, dtype=torch.int64), broken, (64,64))
         print('done')''')
-    env = {**os.environ, 'NUMBA_DISABLE_JIT': '1', 'PYTHONWARNINGS': 'ignore'}
-    r = subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], capture_output=True, text=True, env=env)
+    r = processes.run(code, os.path.dirname(__file__), warn=['ignore'], env={'NUMBA_DISABLE_JIT': '1'})
     assert r.stdout=='done\n', r.stderr
 
 
@@ -115,7 +115,7 @@ def test_concurrent_threads_do_not_interfere(fonts):
         for _ in range(5): assert all(map(torch.equal, pool.map(ds.render, scenes), expected))
 
 
-@pytest.mark.parametrize('method', ['fork','spawn'])
+@pytest.mark.parametrize('method', ['fork','forkserver'])
 def test_loader_after_the_parent_has_rendered(fonts, method):
     ds = fonts(length=16)
     expected = ds.get_batch(indices=range(16))*255
@@ -154,7 +154,7 @@ FORK = textwrap.dedent('''
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
 def test_a_forked_child_has_its_own_threads():
     "The renderer's threads and torch's, which would otherwise wait for the parent's threads"
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', FORK], capture_output=True, text=True, timeout=300)
+    r = processes.run(FORK, warn=['ignore'])
     assert (r.stdout, r.returncode)==('0\n0\n0\n', 0), r.stderr
 
 
@@ -240,5 +240,5 @@ INTERRUPT = """if True:
 @pytest.mark.skipif(not hasattr(signal, 'raise_signal') or os.name!='posix', reason='signals of posix')
 def test_an_interrupt_is_never_swallowed():
     "In a process of its own, which an interrupt at a wrong moment may end"
-    run = subprocess.run([sys.executable, '-c', INTERRUPT], capture_output=True, text=True, timeout=300)
+    run = processes.run(INTERRUPT)
     assert run.stdout.strip()=='60', run.stderr

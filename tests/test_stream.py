@@ -1,6 +1,7 @@
 "Batches prefetched in the background equal those of `get_batch`, and no thread outlives its loop"
-import copy, itertools, os, pickle, subprocess, sys, threading, time, warnings
+import copy, itertools, os, pickle, threading, time, warnings
 
+import processes
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -81,7 +82,7 @@ def test_zero_batches(ds): assert list(ds.batches(0))==[]
 @pytest.mark.parametrize('ending', ['', 'sys.exit(3)', 'raise RuntimeError'])
 def test_the_interpreter_exits_with_an_open_iterator(ending):
     code = f"import sys\nfrom torch_moving_mnist.data import MovingMNIST\nds = MovingMNIST(digits='fonts', seed=0)\nstream = ds.batches(bs=64, prefetch=4)\nnext(stream)\n{ending}"
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    r = processes.run(code, timeout=120)
     assert r.returncode=={'': 0, 'sys.exit(3)': 3}.get(ending, 1)
     assert 'RuntimeError' in r.stderr if 'raise' in ending else not r.stderr
 
@@ -117,7 +118,7 @@ FORK = """if True:
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this system')
 def test_forked_processes_draw_different_sequences():
     "An unseeded dataset in a pool of processes, none of which is a loader worker"
-    subprocess.run([sys.executable, '-c', FORK], check=True, timeout=120)
+    processes.run(FORK, timeout=120).check_returncode()
 
 
 @pytest.mark.parametrize('k,prefetch', [(0,2), (3,0), (3,2), (7,5)])
@@ -145,7 +146,7 @@ def test_other_states_are_refused(ds, state):
 def test_a_half_used_iterator_in_a_module_does_not_disturb_the_exit(owner):
     code = "import sys\nfrom torch_moving_mnist.data import MovingMNIST\nds = MovingMNIST(digits='fonts', seed=0, normalize=(.1,.3))\nx = ds.batches(bs=64, prefetch=4)\nnext(x)\nx.me = x\n"
     code += "sys.kept = x\n" if owner=='sys' else ''
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    r = processes.run(code, timeout=120)
     assert (r.returncode,r.stderr)==(0,'')
 
 
@@ -175,7 +176,7 @@ def expected():
 def tiny(**kw): return MovingMNIST(**{**dict(digits='fonts', num_digits=1, num_frames=2, normalize=(.1,.3), seed=5), **kw})
 
 
-@pytest.mark.parametrize('workers,method,persistent', [(0,None,False), (1,'fork',False), (2,'fork',False), (3,'fork',True), (2,'spawn',True), (3,'spawn',False)])
+@pytest.mark.parametrize('workers,method,persistent', [(0,None,False), (1,'fork',False), (2,'fork',False), (3,'fork',True), (2,'spawn',True), (3,'forkserver',False)])
 def test_a_stream_goes_on_from_epoch_to_epoch(expected, workers, method, persistent):
     loader = DataLoader(tiny().stream(bs=3, n=7), batch_size=None, num_workers=workers, multiprocessing_context=method, persistent_workers=persistent)
     assert len(loader)==7
@@ -239,9 +240,8 @@ except ValueError as e: print(e)
 
 @pytest.mark.parametrize('workers', [0,2])
 def test_ranks_share_a_stream(expected, tmp_path, workers):
-    args = [sys.executable, '-c', RANKS, str(tmp_path/'store')]
-    processes = [subprocess.Popen([*args, str(rank), str(workers)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
-    out = [p.communicate(timeout=240)[0] for p in processes]
+    ranks = [processes.start(RANKS, tmp_path/'store', rank, workers) for rank in range(2)]
+    out = [p.finish(240).stdout for p in ranks]
     assert all('n=3 with 2 ranks' in o for o in out)
     for epoch in range(2):
         ranks = [torch.load(f'{tmp_path}/store{rank}')[epoch] for rank in range(2)]
@@ -345,7 +345,7 @@ except KeyboardInterrupt: print(got)
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no such signals on this system')
 def test_a_handler_that_raises_does_not_lose_the_next_signal():
-    assert subprocess.run([sys.executable, '-c', SIGNALS], capture_output=True, text=True).stdout=='[1]\n'
+    assert processes.run(SIGNALS).stdout=='[1]\n'
 
 
 def test_a_state_from_before_is_gone_back_to(fonts):
@@ -397,7 +397,7 @@ time.sleep(.2)
 """
 
 def test_threads_and_exit_functions_go_on_while_the_interpreter_ends():
-    r = subprocess.run([sys.executable, '-W', 'error', '-c', AT_EXIT], capture_output=True, text=True)
+    r = processes.run(AT_EXIT, warn=['error'])
     assert r.returncode==0 and r.stdout.split()==['thread','exit','64','3'] and not r.stderr
 
 
@@ -427,6 +427,6 @@ print(len(arrived), arrived.count('Timeout'), signal.getsignal(signal.SIGINT) is
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no such signals on this system')
 def test_interrupts_are_raised_in_the_main_thread_and_print_nothing():
-    r = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True)
+    r = processes.run(INTERRUPTED)
     n,timeouts,*restored = r.stdout.split()
     assert not r.stderr and restored==['True','True'] and int(n)>=57 and int(timeouts)>=27 # Two signals of a kind count once if the machine stalls

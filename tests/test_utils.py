@@ -52,7 +52,7 @@ def test_constant_and_broken_images():
     (torch.zeros(10,1,8,8), {}, (1,10), 10), (torch.zeros(10,8,8), {}, (1,10), 10), (torch.zeros(8,8), {}, (1,1), 1), (torch.zeros(3,8,8), {}, (1,1), 1), (torch.zeros(10,3,8,8), {}, (1,10), 10),
     ([torch.zeros(1,8,8)]*7, dict(nrows=2), (2,4), 7), ([torch.zeros(1,8,8)]*7, dict(ncols=3), (3,3), 7), ([torch.zeros(1,8,8)]*2, dict(nrows=2, ncols=3), (2,3), 2),
     (torch.zeros(4,10,1,8,8), {}, (4,10), 40), (torch.zeros(4,10,1,8,8), dict(ncols=20), (2,20), 40), (np.zeros((5,8,8)), {}, (1,5), 5), (np.zeros((5,8,8,3)), {}, (1,5), 5),
-    ((torch.zeros(8,8) for _ in range(3)), {}, (1,3), 3)], ids=str)
+    ((torch.zeros(8,8) for _ in range(3)), {}, (1,3), 3)], ids=lambda o: str(o) if isinstance(o, (dict, tuple, int)) else type(o).__name__)
 def test_grids(ims, kw, grid, used):
     axs = show_images(ims, **kw)
     assert axs.shape==grid
