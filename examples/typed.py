@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from torch_moving_mnist import MovingMNIST, Scene, load
 from torch_moving_mnist.files import SavedDataset, finish_folder, verify, write_shard
+from torch_moving_mnist.metrics import Evaluation, baselines, compare, evaluate, score, ssim
 from torch_moving_mnist.truth import as_sample, per_frame, show_truth, to_coco, to_mot
 from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
 
@@ -46,4 +47,12 @@ faults: list = [*finish_folder('shards'), *verify('shards', against=again), len(
 if not Path('mot').exists(): to_mot(again, 1, 'mot')
 boxed: dict = to_coco(again, 1)
 name: str = MovingMNIST.preset('canonical', digits='fonts', seed=1).fingerprint + ', '.join(MovingMNIST.presets())
+result: Evaluation = evaluate(lambda x: x[:,:1], again, n=2, bs=1, convention='plain', context=again.num_frames-1, progress=False)
+seen = torch.rand(2,3,1,16,16)
+numbers: dict = score(seen, seen, 'plain')
+table: str = result.to_markdown() + compare(seen, seen).to_markdown() + again.protocol + saved.protocol
+similar: Tensor = ssim(seen, seen).mean()
+nothing: Tensor = baselines(again, [0], context=1)['black']
+result.save('scores.json')
+result.plot('mse'), result.to_dict(), again.context + saved.context
 loader = DataLoader(again, batch_size=2)

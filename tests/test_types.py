@@ -7,8 +7,9 @@ import pytest
 from fastcore.docments import parse_docstring
 
 import torch_moving_mnist
-from torch_moving_mnist import MovingMNIST, Scene, files, load, truth, utils
+from torch_moving_mnist import MovingMNIST, Scene, files, load, metrics, truth, utils
 from torch_moving_mnist.files import SavedDataset
+from torch_moving_mnist.metrics import Evaluation
 
 ROOT = Path(__file__).parent.parent
 GOOD,BAD = ROOT/'examples'/'typed.py', ROOT/'tests'/'typed_errors.py'
@@ -18,8 +19,8 @@ def public_names(cls): return [k for k in vars(cls) if not k.startswith('_')]
 
 
 FUNCTIONS = [load, files.verify, files.write_shard, files.finish_folder, truth.show_truth, truth.as_sample, truth.per_frame, truth.to_coco, truth.to_mot,
-             utils.show_image, utils.show_images, utils.animate, utils.save_gif, utils.set_seed, utils.to_device]
-FUNCTIONS += [getattr(cls, k) for cls in (MovingMNIST, Scene, SavedDataset) for k in [*public_names(cls), '__getitem__', '__getitems__'] if callable(getattr(cls, k, None))]
+             metrics.score, metrics.compare, metrics.evaluate, metrics.baselines, metrics.ssim, utils.show_image, utils.show_images, utils.animate, utils.save_gif, utils.set_seed, utils.to_device]
+FUNCTIONS += [getattr(cls, k) for cls in (MovingMNIST, Scene, SavedDataset, Evaluation) for k in [*public_names(cls), '__getitem__', '__getitems__'] if k in vars(cls) and callable(getattr(cls, k))]
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +56,7 @@ def test_the_example_runs(outside):
 
 def test_the_example_calls_every_public_method():
     text = GOOD.read_text(encoding='utf-8')
-    methods = [k for cls in (MovingMNIST, Scene, SavedDataset) for k in public_names(cls) if callable(getattr(cls, k)) or isinstance(vars(cls)[k], property)]
+    methods = [k for cls in (MovingMNIST, Scene, SavedDataset, Evaluation) for k in public_names(cls) if callable(getattr(cls, k)) or isinstance(vars(cls)[k], property)]
     assert not [k for k in methods if not re.search(rf'\.{k}\b', text) and k!='channel_gain'] # Which is the engine's
 
 

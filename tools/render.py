@@ -11,6 +11,7 @@ from nbdev.serve import proc_nbs
 
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.files import finish_folder, load, verify, write_shard
+from torch_moving_mnist.metrics import baselines, compare, evaluate, score
 from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import animate, save_gif, show_images
 
@@ -58,6 +59,7 @@ CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch
          'ds.truth': MovingMNIST.truth, 'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
          'ds.save': MovingMNIST.save, 'load': load, 'verify': verify, 'write_shard': write_shard, 'finish_folder': finish_folder, # The last three are in `files`
          'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
+         'score': score, 'compare': compare, 'evaluate': evaluate, 'baselines': baselines, 'ds.context': MovingMNIST.context, # The first four are in `metrics`
          'show_images': show_images, 'animate': animate, 'save_gif': save_gif} # The last three are in `utils`
 
 

@@ -27,7 +27,7 @@ from .draw import draw_chunks, draw_scene
 from .engine import COMPOSITES, INTERPOLATIONS, render
 from .files import save_dataset
 from .motion import affine_params, check_motion
-from .presets import PRESETS
+from .presets import PRESETS, protocol_of
 from .recipe import check_keys, check_reproduced, digest, recipe_of, settings_of, warn_of_version
 from .scene import Scene, check_scene, with_fields
 from .stats import canvas_stats, denormalize, measure_stats, stats_of, transforms_of
@@ -665,6 +665,18 @@ class MovingMNIST(Dataset):
     def fingerprint(self) -> str:
         "A short name for the recipe: 12 hexadecimal digits."
         return digest(self.recipe)
+
+    @property
+    def context(self) -> int:
+        "Number of frames that a model sees of each sequence: that of the paper whose settings these are, or half of the frames."
+        return self._protocol()[0]
+
+    @property
+    def protocol(self) -> str:
+        "The protocol in words: frames to see, frames to predict, and where that comes from."
+        return self._protocol()[1]
+
+    def _protocol(self): return protocol_of({**vars(self), 'img_size': list(self.canvas_size)}, self.num_frames)
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any], path: str | os.PathLike[str] = '.', **given: Any) -> 'MovingMNIST':

@@ -23,6 +23,7 @@ from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
     FORMATS, INDEX_LIMIT, faults_of_shard, job_in, known_shard, make_shard, shard_name, shard_range)
 from .video import VIDEOS, is_lossless, open_video
+from ..presets import protocol_of
 from ..recipe import check_keys, digest
 from ..stats import denormalize, transforms_of
 from ..stream import Cursor
@@ -265,6 +266,16 @@ class SavedDataset(Dataset):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+
+    @property
+    def context(self) -> int:
+        "Number of frames that a model sees of each sequence: that of the paper whose settings these are, or half of the frames."
+        return protocol_of(self.recipe, self.num_frames)[0]
+
+    @property
+    def protocol(self) -> str:
+        "The protocol in words: frames to see, frames to predict, and where that comes from."
+        return protocol_of(self.recipe, self.num_frames)[1]
 
     def __len__(self) -> int: return self._source.n
 
