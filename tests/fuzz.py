@@ -15,6 +15,7 @@ from torch_moving_mnist import truth, utils
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine.reference import Backdrop, expand_gain, render_reference
 from torch_moving_mnist.files import load, verify
+from torch_moving_mnist.metrics import CONVENTIONS, baselines, compare, evaluate, score, ssim
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.presets import PRESETS
 from torch_moving_mnist.scene import Scene
@@ -57,7 +58,8 @@ GOOD = dict(
     n=st.integers(1, 3), prefetch=st.integers(0, 3), clamp=st.booleans(), name=st.sampled_from([o for o in PRESETS]), stats=st.one_of(st.none(), st.tuples(floats(-1000, 1000), floats(1e-12, 1e6))),
     frames=FRAMES, ims=FRAMES, im=st.one_of(st.just(bytes_of(8,9)), st.just(bytes_of(3,8,9)/255)), nrows=st.integers(1, 3), ncols=st.one_of(st.none(), st.integers(1, 4)), titles=st.none(), figsize=st.one_of(st.none(), st.tuples(floats(1, 3), floats(1, 3))),
     fps=floats(.1, 50), zoom=st.integers(1, 3), ax=st.none(), non_blocking=st.booleans(), fname=st.sampled_from(['a.npy','a.npz','a.pt','a.gif','a.mkv','folder']), n_batches=st.integers(1, 2),
-    layout=st.sampled_from([None,'npz','npy','predrnn','srvp']), format=st.sampled_from([None,'npy','tar']), shards=st.one_of(st.none(), st.integers(1, 3)), overwrite=st.booleans())
+    layout=st.sampled_from([None,'npz','npy','predrnn','srvp']), format=st.sampled_from([None,'npy','tar']), shards=st.one_of(st.none(), st.integers(1, 3)), overwrite=st.booleans(),
+    convention=st.sampled_from([*CONVENTIONS]), context=st.integers(1, 3), samples=st.integers(1, 2), progress=st.just(False), window=st.sampled_from(['gaussian','uniform']), data_range=floats(.1, 255))
 
 OTHER_NAMES = dict( # Words by which a message may name a parameter
     affine_params=['angle','translate','scale','shear'], motion_params=['speed','margin','gain','angle','scale','stochastic'], i=['index','indices'], indices=['index'], img_size=['canvas_size','digits'], digits=['labels','images'],
@@ -233,7 +235,7 @@ def files(data, ds):
 def saving(data, ds):
     "A file or folder is written, found whole, opened, and has the dataset's own sequences"
     if not is_small(ds) or ds.num_frames>50 or ds.transform is not None: return
-    kw = {k: o for k,o in arguments(data, MovingMNIST.save).items() if k!='workers'}
+    kw = {k: o for k,o in arguments(data, MovingMNIST.save).items() if k not in ('workers','progress')}
     fname = kw.pop('fname', 'a.npz')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, fname) if isinstance(fname, str) and fname and len(fname)<99 and '\0' not in fname else fname
@@ -275,7 +277,27 @@ def ground_truth(data, ds):
     if ds.num_frames<5: attempt('show_truth', lambda: truth.show_truth(ds.render(ds.draw(1))[0], bad), ['target','frames'])
     plt.close('all')
 
-CALLS = draw, draw_absurd, items, get_batch, batches, denormalize, change, recipes, scenes, presets, files, saving, pictures, ground_truth
+def scores(data, ds):
+    true = torch.rand(data.draw(st.sampled_from([(1,1,1,11,11), (2,3,1,12,15), (1,2,3,16,11), (3,2,1,9,12)])), generator=torch.Generator().manual_seed(0))
+    pred = data.draw(st.one_of(st.sampled_from([true, true*1.5 - .2, torch.zeros_like(true), true.double(), true[None].expand(2,-1,-1,-1,-1,-1), true*math.nan, true[:,:,:,:5]]), st.sampled_from(ABSURD)))
+    if data.draw(st.booleans()): pred,true = true,pred
+    def check(o):
+        assert all(len(x)==true.shape[1] for x in o['per_frame'].values()) and all(math.isfinite(o[k]) for k in ('mse','mae','ssim')) and o['ssim']<=1 + 1e-9
+    convention = data.draw(st.one_of(GOOD['convention'], st.sampled_from(ABSURD)))
+    attempt('score', lambda: score(pred, true, convention), ['pred','true','convention'], check)
+    attempt('compare', lambda: compare(pred, true), ['pred','true'], lambda o: [check(row) for row in o.values()])
+    kw = arguments(data, ssim)
+    attempt('ssim', lambda: ssim(pred, true, **kw), ['pred','true',*kw])
+    if not is_small(ds) or ds.num_frames>9 or max(ds.canvas_size)>99: return
+    kw = {'n': 2, **arguments(data, evaluate), 'progress': False}
+    if kw['n'] is None or isinstance(kw['n'], int) and kw['n']>9: kw['n'] = 2
+    if isinstance(kw.get('samples'), int) and kw['samples']>9: kw['samples'] = 2
+    noise = data.draw(floats(0, 2))
+    def predict(seen): return seen[:,-1:].expand(-1, ds.num_frames-seen.shape[1], -1, -1, -1)*noise
+    attempt('evaluate', lambda: evaluate(predict, ds, **kw), ['ds','pred',*kw], lambda o: [repr(o), o.to_dict()])
+    attempt('baselines', lambda: baselines(ds, [0], kw.get('context')), ['ds','context'], lambda o: [] if all(x.shape==o['black'].shape for x in o.values()) else 1/0)
+
+CALLS = draw, draw_absurd, items, get_batch, batches, denormalize, change, recipes, scenes, presets, files, saving, pictures, ground_truth, scores
 
 
 def case(data):

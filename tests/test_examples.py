@@ -1,7 +1,8 @@
 "Scripts in examples/ run as they are, in an empty folder"
-import os, runpy, sys, traceback
+import json, os, runpy, sys, traceback
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
@@ -31,3 +32,18 @@ def test_the_example_runs(name, tmp_path):
     printed = (tmp_path/'out').read_text()
     assert code==0, printed
     assert printed.strip(), 'each ends with a line about what was read'
+
+
+@pytest.mark.parametrize('model', ['simvp','convlstm'])
+def test_next_frame_trains_goes_on_and_is_scored(model, tmp_path):
+    code = f"import runpy, torch; torch.set_num_threads(1); runpy.run_path({str(EXAMPLES/'next_frame.py')!r}, run_name='__main__')"
+    args = ['--model', model, '--digits', 'fonts', '--hidden', 16, '--blocks', 1, '--bs', 2, '--n-test', 6, '--out', tmp_path/'run']
+    first = processes.run(code, *args, '--minutes', .01)
+    assert first.returncode==0 and 'new run' in first.stdout, first.stderr
+    again = processes.run(code, *args, '--minutes', .02)
+    assert again.returncode==0 and 'resumed' in again.stdout and 'spent waiting for data' in again.stdout, again.stderr
+    scores = json.loads((tmp_path/'run/results.json').read_text())['scores']
+    assert list(scores)==['prediction','black','mean frame','last frame','straight line','true scene'] and scores['prediction']['mse']<400
+    assert {o.name for o in (tmp_path/'run').iterdir()}=={'checkpoint.pt','results.md','results.json','predictions.png'}
+    other = processes.run(code, *args, '--minutes', .02, '--seed', 1)
+    assert other.returncode==1 and 'has the settings' in other.stderr

@@ -296,7 +296,7 @@ def test_a_file_is_evaluated_as_its_dataset(tmp_path):
     ds = canonical(length=20)
     for name,kw in (('a.npy',{}), ('a.npz',dict(targets=['labels'])), ('a',dict(shards=3))):
         ds.save(tmp_path/name, n=20, progress=False, **kw)
-        saved = load(tmp_path/name)
+        saved = load(tmp_path/name, transform=lambda o: 1/0)
         assert (saved.context,saved.protocol)==(ds.context,ds.protocol)
         found,expected = (evaluate(lambda seen: seen*.5, o, progress=False) for o in (saved, ds))
         assert list(found)==['prediction','black','mean frame','last frame'] and found.fingerprint==ds.fingerprint
@@ -323,8 +323,17 @@ def test_wrong_predictors(predict, message):
     with pytest.raises((ValueError, TypeError), match=message): evaluate(predict, canonical(), n=2, progress=False)
 
 
+def test_frames_may_round_past_the_ends():
+    ds = canonical(normalize=(.1,.3))
+    true = ds.denormalize(ds.get_batch(indices=range(3)))
+    pred = true*.7
+    for k,row in compare(pred, true + 1e-6).items(): assert row['mse']==pytest.approx(score(pred, true.clamp(0, 1), k)['mse'], rel=1e-3)
+
+
 def test_wrong_datasets():
-    with pytest.raises(ValueError, match='seed=None'): evaluate(torch.zeros_like, canonical(seed=None), n=2)
+    with pytest.raises(TypeError, match='ds is a TensorDataset'): evaluate(torch.zeros_like, torch.utils.data.TensorDataset(torch.zeros(3)))
+    for call in (lambda ds: evaluate(torch.zeros_like, ds, n=2), lambda ds: baselines(ds, [0])):
+        with pytest.raises(ValueError, match='seed=None'): call(canonical(seed=None))
     with pytest.raises(ValueError, match='num_frames=1'): evaluate(torch.zeros_like, canonical(num_frames=1), n=2)
 
 

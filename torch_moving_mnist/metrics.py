@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['WINDOWS', 'CONVENTIONS', 'frame_sum', 'frame_mean', 'psnr_of', 'as_levels', 'psnr_of_levels', 'averaging', 'ssim',
            'Convention', 'plain', 'openstl', 'simvp', 'predrnn', 'svg', 'srvp', 'scores_of_frames', 'best_of',
-           'summary', 'score', 'Table', 'compare', 'line_through', 'straight_on', 'baselines', 'check_context',
-           'mean_frame', 'Evaluation', 'evaluate']
+           'summary', 'score', 'Table', 'compare', 'line_through', 'straight_on', 'baselines', 'frames_only',
+           'check_context', 'mean_frame', 'Evaluation', 'evaluate']
 
-# %% ../nbs/50_metrics.ipynb #1d593f29
-import dataclasses, json
+# %% ../nbs/50_metrics.ipynb #11e1afc2
+import copy, dataclasses, json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .checks import check_choice, check_count, check_flag, shorten
+from .checks import check_choice, check_count, check_flag, check_number, shorten
 from .scene import select_frames, with_fields
 from .utils import atomic_path
 
@@ -84,6 +84,7 @@ def ssim(pred: Tensor, true: Tensor, window: str = 'gaussian', data_range: float
     """
     weights = WINDOWS[check_choice('window', window, WINDOWS)]
     _check_pair(pred, true, len(weights))
+    data_range = check_number('data_range', data_range, 1e-6, 1e6)
     pred,true = _precise(pred),_precise(true)
     down,right = (averaging(weights, n).to(pred) for n in pred.shape[-2:])
     means = down.mT @ (torch.stack([pred, true, pred*pred + true*true, pred*true]) @ right)
@@ -242,7 +243,7 @@ def score(pred: Tensor, true: Tensor, convention: str = 'openstl') -> dict[str, 
     """
     rule = CONVENTIONS[check_choice('convention', convention, CONVENTIONS)]
     _check_videos(pred, true, rule, convention)
-    return summary(scores_of_frames(pred, true, convention), convention)
+    return summary(scores_of_frames(pred, true.clamp(0, 1), convention), convention)
 
 def _check_videos(pred, true, rule, convention):
     "Accept only frames that a convention can score"
@@ -251,8 +252,9 @@ def _check_videos(pred, true, rule, convention):
         raise ValueError(f"pred has shape {tuple(pred.shape)}; expected (B,T,C,H,W): {convention!r} knows no samples")
     for o in pred if samples and len(pred) else [pred]: _check_pair(o, true, rule.window)
     if true.ndim!=5: raise ValueError(f"true has shape {tuple(true.shape)}; expected (B,T,C,H,W)")
-    if not ((true>=0) & (true<=1)).all():
-        wrong = true[~((true>=0) & (true<=1))][0].item()
+    inside = (true>-1e-4) & (true<1+1e-4) # `denormalize` may round past the ends
+    if not inside.all():
+        wrong = true[~inside][0].item()
         raise ValueError(f"true contains {wrong}; expected numbers from 0 to 1: `ds.denormalize` undoes the normalisation of batches")
     if not pred.isfinite().all(): raise ValueError(f"pred contains {pred[~pred.isfinite()][0].item()}; expected finite numbers")
 
@@ -355,10 +357,20 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     Raises
     ------
     ValueError
-        If there is no frame to predict.
+        If there is no frame to predict, or the dataset has no seed.
     """
+    ds = frames_only(ds)
     context = check_context(ds, context)
     return _baselines(ds, indices, context, _frames_of(ds, indices), mean_frame(ds, context))
+
+def frames_only(ds):
+    "A dataset without targets and transforms"
+    if not hasattr(ds, 'context'): raise TypeError(f"ds is a {type(ds).__name__}; expected a MovingMNIST, or what `load` has opened")
+    if getattr(ds, 'seed', 0) is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that the test set is fixed")
+    if hasattr(ds, 'draw'): return ds # Its Scenes are rendered without them
+    ds = copy.copy(ds)
+    vars(ds).update(targets=(), transform=None, concat=True)
+    return ds
 
 def check_context(ds, context):
     "Number of frames to see, with at least one left to predict"
@@ -367,11 +379,7 @@ def check_context(ds, context):
 
 def _frames_of(ds, indices):
     "Frames of some sequences as floats, `(B,T,C,H,W)`"
-    if hasattr(ds, 'draw'): frames = ds.render(ds.draw(indices=indices))
-    else:
-        frames = ds[indices]
-        if isinstance(frames, tuple): frames = frames[0]
-    return frames.float()/255
+    return (ds.render(ds.draw(indices=indices)) if hasattr(ds, 'draw') else ds[indices]).float()/255
 
 def mean_frame(ds, context):
     "Mean of the frames to see, `(C,H,W)`"
@@ -499,10 +507,10 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         If an argument is wrong, or `predict` returns something else than the frames to predict.
     """
     if not callable(predict): raise TypeError(f"predict={shorten(predict)}; expected a function of frames")
+    ds = frames_only(ds)
     rule = CONVENTIONS[check_choice('convention', convention, CONVENTIONS)]
     context,samples,bs = check_context(ds, context),check_count('samples', samples, 1, 2**16),check_count('bs', bs, 1, 2**20)
     if samples>1 and not rule.many: raise ValueError(f"samples={samples} with {convention!r}; expected 1, or 'svg' or 'srvp'")
-    if getattr(ds, 'seed', 0) is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that the test set is fixed")
     n = min(len(ds), 10_000) if n is None else check_count('n', n, 1, len(ds))
     mean,rows = mean_frame(ds, context),{}
     for first in _progress(range(0, n, bs), check_flag('progress', progress)):
@@ -523,12 +531,12 @@ def _progress(parts, show):
 
 def _predicted(predict, seen, true, samples, convention):
     "What the function predicts, checked"
-    found = [predict(seen) for _ in range(samples)]
-    for o in found:
-        if not isinstance(o, Tensor) or o.shape!=true.shape:
-            what = f'a tensor of shape {tuple(o.shape)}' if isinstance(o, Tensor) else shorten(o)
-            raise ValueError(f"predict returned {what}; expected a tensor of shape {tuple(true.shape)}, the frames to predict")
-    pred = torch.stack(found) if samples>1 else found[0]
+    def call():
+        pred = predict(seen)
+        if isinstance(pred, Tensor) and pred.shape==true.shape: return pred.to(true.device)
+        what = f'a tensor of shape {tuple(pred.shape)}' if isinstance(pred, Tensor) else shorten(pred)
+        raise ValueError(f"predict returned {what}; expected a tensor of shape {tuple(true.shape)}, the frames to predict")
+    pred = torch.stack([call() for _ in range(samples)]) if samples>1 else call()
     try: _check_videos(pred, true, CONVENTIONS[convention], convention)
     except (ValueError, TypeError) as e: raise type(e)(f'predict returned frames that cannot be scored: {e}') from None
     return pred
