@@ -19,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
+from torch_moving_mnist.metrics import score
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.engine import render
 from torch_moving_mnist.engine.reference import render_reference
@@ -312,6 +313,7 @@ def measure(source):
 
     imports = [run_python(IMPORT.format('import torch_moving_mnist.data'))/run_python(IMPORT.format('pass')) for _ in range(5)]
     yield row('import of torch_moving_mnist.data ÷ import of torch and torchvision', imports, 'at most 1.2')
+    yield from score_rows(source)
     yield from first_rows()
     if os.path.exists('/proc/self/clear_refs'):
         yield 'peak memory, including the output ÷ output, get_batch(4096)', f'{run_python(PEAK):.3g}', 'at most 1.25'
@@ -352,6 +354,21 @@ def writing_rows(source, folder, n=10_000, bs=256):
     for i,name in enumerate(ways, 1):
         yield row(f"rendering {n:,} 'canonical' sequences to memory and writing them raw ÷ ds.save to {name}", [o[0]/o[i] for o in rounds],
                   '' if 'tar' in name else 'at least 0.7')
+
+
+def score_rows(source, n=32):
+    "Yield the row that compares `score` with the loop over frames of published code, which calls scikit-image"
+    from skimage.metrics import structural_similarity
+    ds = MovingMNIST.preset('canonical', **source, seed=0)
+    true = ds[:n][:,10:].float()/255
+    pred = TF.gaussian_blur(true.flatten(0, 1), 5).view_as(true)
+    def loop():
+        a,b = pred.numpy(),true.numpy()
+        np.square(a - b).sum((2,3,4)).mean(), np.abs(a - b).sum((2,3,4)).mean()
+        for x,y in zip(a.reshape(-1, 64, 64), b.reshape(-1, 64, 64)):
+            structural_similarity(x, y, data_range=2)
+            10*np.log10(1/np.square(x - y).mean())
+    yield row(f"OpenSTL's loop over frames with scikit-image ÷ score(pred, true), {n} sequences, 10 frames", ratio(loop, lambda: score(pred, true), 15, calls=1))
 
 
 def first_rows():

@@ -166,6 +166,8 @@ def test_ssim_has_gradients():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_other_floats(dtype):
+    white = torch.ones(1,1,1,16,16, dtype=dtype)
+    assert score(white, white)['mse']==0
     pred,true = videos(4)
     pred = pred.to(dtype)
     for k in ('openstl','plain'): assert score(pred, true.to(dtype), k)['ssim']==pytest.approx(score(pred.float(), true.to(dtype).float(), k)['ssim'], rel=1e-6)
@@ -218,10 +220,16 @@ def test_intervals_of_srvp():
     (lambda p, t: (p/0, t), 'pred contains'), (lambda p, t: (p[:,:2], t), 'pred has shape .* and true has'), (lambda p, t: (p[:,:,0], t[:,:,0]), 'true has shape'),
     (lambda p, t: (p[...,:9], t[...,:9]), 'at least 11'), (lambda p, t: ((p*255).byte(), t), 'pred holds torch.uint8; .*divide bytes by 255'), (lambda p, t: (p, (t*255).byte()), 'true holds torch.uint8'),
     (lambda p, t: (p.numpy(), t), 'pred=.*expected a Tensor'), (lambda p, t: (p, None), 'true=None'), (lambda p, t: (p[:0], t[:0]), 'pred has shape'), (lambda p, t: (p.to('meta'), t), 'one device'),
-    (lambda p, t: (p[None], t[0]), 'pred has shape')], ids=lambda o: o if isinstance(o, str) else '')
+    (lambda p, t: (p[None], t[0]), 'pred has shape'), (lambda p, t: (p.view(3,1,4,24,31).expand(3,9,4,24,31).transpose(1,2), t.view(3,1,4,24,31).expand(3,9,4,24,31).transpose(1,2)), 'at most 4 channels')], ids=lambda o: o if isinstance(o, str) else '')
 @pytest.mark.parametrize('convention', ['svg','plain'])
 def test_wrong_frames_are_refused(change, message, convention):
     with pytest.raises((ValueError, TypeError), match=message): score(*change(*videos(1)), convention)
+
+
+def test_normalised_predictions_are_warned_of():
+    pred,true = videos(1)
+    for wrong in (pred*255, (pred - .1)/.05):
+        with pytest.warns(UserWarning, match='is it normalised'): score(wrong, true)
 
 
 def test_wrong_words_are_refused():
@@ -232,6 +240,9 @@ def test_wrong_words_are_refused():
 
 
 # ---- Baselines and `evaluate`
+
+def still(rng, num_digits, times, **_): return dict(translate=rng.uniform(num_digits, 2)[:,:,None].expand(-1, -1, len(times), -1)*9)
+
 
 def canonical(**kw): return MovingMNIST.preset('canonical', **{**dict(digits='fonts', split='test', seed=0), **kw})
 
@@ -262,6 +273,16 @@ def test_straight_lines_are_right_until_the_first_bounce(kw):
     assert ds.render(line).shape==(60,10,ds.channels,64,64)
 
 
+@pytest.mark.parametrize('motion', ['velocity','trajgru',still], ids=['velocity','trajgru','own'])
+def test_curved_motions_go_on_as_in_the_last_two_frames(motion):
+    ds = canonical(motion=motion)
+    x,line = ds.draw(indices=range(9)),straight_on(ds.draw(indices=range(9)), 10, curved=True)
+    for k in ('translate','angle','shear'):
+        a,b = (getattr(x, k)[:,:,t] for t in (8,9))
+        for t in (0,4): assert torch.allclose(getattr(line, k)[:,:,t], b + (t+1)*(b - a), atol=1e-6), k
+    assert torch.equal(baselines(ds, range(9))['straight line'], ds.render(line).float()/255)
+
+
 def test_a_digit_that_bounces_at_every_frame_goes_on():
     scene = canonical().draw(3)
     for bounces in (torch.full_like(scene.bounces, 3), torch.zeros_like(scene.bounces)):
@@ -286,6 +307,13 @@ def test_the_mean_frame_is_that_of_the_frames_to_see():
     assert torch.equal(baselines(ds, [3])['last frame'][0], (ds[3][9:10].float()/255).expand(10,-1,-1,-1))
 
 
+def test_a_predictor_may_change_its_argument_and_view_it():
+    def predict(seen): return seen.view(-1,1,64,64).sub_(.5).view_as(seen).mul_(0)
+    found = evaluate(predict, canonical(), n=6, bs=3, convention='svg', samples=2, progress=False)
+    expected = evaluate(torch.zeros_like, canonical(), n=6, convention='svg', progress=False)
+    for k in found: assert [found[k][o] for o in SCORES]==pytest.approx([expected[k][o] for o in SCORES], rel=1e-9), k
+
+
 def test_what_the_predictor_sees():
     ds,seen = canonical(targets=['boxes'], transform=lambda o: 1/0),[]
     evaluate(lambda x: (seen.append(x), torch.zeros(len(x),15,1,64,64))[1], ds, n=3, bs=2, context=5, progress=False)
@@ -305,7 +333,7 @@ def test_a_file_is_evaluated_as_its_dataset(tmp_path):
 
 def test_samples_of_a_stochastic_predictor():
     ds = canonical()
-    def noisy(seen): return seen + torch.randn(seen.shape, generator=g)
+    def noisy(seen): return seen + torch.randn(seen.shape, generator=g)*.1
     g = torch.Generator().manual_seed(0)
     once = evaluate(noisy, ds, n=4, convention='svg', progress=False)
     assert evaluate(noisy, ds, n=4, convention='svg', samples=4, progress=False)['prediction']['mse']<once['prediction']['mse']
@@ -360,13 +388,23 @@ def test_protocols_are_those_of_the_papers():
         ds = MovingMNIST.preset(name, digits='fonts', normalize=False, seed=0)
         again = MovingMNIST.from_recipe(json.loads(json.dumps(ds.recipe)))
         assert ds.context==again.context==(context or n//2) and ds.protocol==again.protocol
-        assert ds.protocol.startswith(f'{name}: {context} frames to see, {n-context} to predict' if context else '5 frames to see, 5 to predict')
+        assert ds.protocol==(f'{name}: {context} frames to see, {n-context} to predict; {PRESETS[name].source}' if context else '5 frames to see, 5 to predict: half of the sequence, since no paper has these settings')
 
 
-def still(rng, num_digits, times, **_): return dict(translate=torch.zeros(2, num_digits, len(times), 2))
+@pytest.mark.parametrize('kw,context', [(dict(num_frames=10), 5), (dict(num_digits=3), 10), (dict(composite='over', num_frames=8), 4), (dict(motion=still, num_frames=6), 3), (dict(img_size=65), 10)], ids=lambda o: ','.join(o) if isinstance(o, dict) else str(o))
+def test_settings_of_no_paper_see_half(kw, context):
+    assert canonical(**kw).context==context and 'half of the sequence, since no paper' in canonical(**kw).protocol
 
 
-def test_settings_of_no_paper_see_half():
-    assert canonical(num_frames=30).context==10 and canonical(num_frames=10).context==5 and canonical(num_digits=3).context==10
-    assert canonical(composite='over', num_frames=8).context==4 and MovingMNIST(digits='fonts', motion=still, num_frames=6).context==3
-    assert 'no paper' in canonical(composite='over').protocol
+@pytest.mark.parametrize('kw', [dict(motion_params=dict(speed=.3)), dict(digit_size=40), dict(color='random'), dict(classes=[3]), dict(where=lambda scene: scene.digit[:,0]>=0), dict(interpolation='nearest'), dict(background=torch.zeros(9,9, dtype=torch.uint8))], ids=lambda o: ','.join(o))
+def test_a_changed_preset_says_that_it_is_changed(kw):
+    ds = canonical(**kw)
+    assert ds.context==10 and ds.protocol.startswith("10 frames to see, 10 to predict, as 'canonical' has it; other settings differ")
+    assert canonical(num_frames=40).protocol==f"canonical: 10 frames to see, 30 to predict; {PRESETS['canonical'].source}, with 20 frames"
+
+
+def test_a_file_without_a_recipe_sees_half(tmp_path):
+    np.save(tmp_path/'mnist_test_seq.npy', canonical()[:12][:,:,0].transpose(0, 1).numpy())
+    saved = load(tmp_path/'mnist_test_seq.npy')
+    assert saved.context==10 and 'the settings are not known' in saved.protocol
+    assert 'an unknown recipe' in repr(evaluate(torch.zeros_like, saved, n=3, progress=False))

@@ -27,8 +27,8 @@ from .draw import draw_chunks, draw_scene
 from .engine import COMPOSITES, INTERPOLATIONS, render
 from .files import save_dataset
 from .motion import affine_params, check_motion
-from .presets import PRESETS, protocol_of
-from .recipe import check_keys, check_reproduced, digest, recipe_of, settings_of, warn_of_version
+from .presets import PRESETS
+from .recipe import check_keys, check_reproduced, digest, protocol_of, recipe_of, settings_of, warn_of_version
 from .scene import Scene, check_scene, with_fields
 from .stats import canvas_stats, denormalize, measure_stats, stats_of, transforms_of
 from .stream import Batches, Cursor, Stream, fresh_key
@@ -676,7 +676,8 @@ class MovingMNIST(Dataset):
         "The protocol in words: frames to see, frames to predict, and where that comes from."
         return self._protocol()[1]
 
-    def _protocol(self): return protocol_of({**vars(self), 'img_size': list(self.canvas_size)}, self.num_frames)
+    def _protocol(self):
+        return protocol_of({**vars(self), 'img_size': list(self.canvas_size), 'background': self.pictures}, self.num_frames)
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any], path: str | os.PathLike[str] = '.', **given: Any) -> 'MovingMNIST':

@@ -8,8 +8,8 @@ __all__ = ['WINDOWS', 'CONVENTIONS', 'frame_sum', 'frame_mean', 'psnr_of', 'as_l
            'summary', 'score', 'Table', 'compare', 'line_through', 'straight_on', 'baselines', 'frames_only',
            'check_context', 'mean_frame', 'Evaluation', 'evaluate']
 
-# %% ../nbs/50_metrics.ipynb #11e1afc2
-import copy, dataclasses, json
+# %% ../nbs/50_metrics.ipynb #485b235b
+import copy, dataclasses, json, warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -162,17 +162,17 @@ CONVENTIONS = dict(
     simvp=Convention(simvp,
         "as 'openstl', but PSNR of bytes, whose squared differences are taken modulo 256",
         'Gao et al. 2022, arXiv 2206.05099; API/metrics.py. SwinLSTM, VMRNN and others use it too',
-        f'{_RANGE}; PSNR is about 14 dB too high on blurred frames'),
+        f'{_RANGE}; PSNR is 5 to 17 dB too high on blurred frames'),
     predrnn=Convention(predrnn,
         'clipped first; MSE and MAE: sum over pixels and over frames ("mse per seq"); SSIM: 7×7 pixels, of bytes, range 255; '
-        'PSNR: of bytes', 'Wang et al. 2021, arXiv 2103.09504; core/trainer.py', total=('mse','mae')),
+        'PSNR: of bytes; MAE is our addition', 'Wang et al. 2021, arXiv 2103.09504; core/trainer.py', total=('mse','mae')),
     svg=Convention(svg,
-        "MSE and MAE: mean over pixels; SSIM: 7×7 pixels, range 2; PSNR: -10·log10(MSE) of each channel; ssim_finn: SSIM as 'plain'; "
-        'best of several samples',
+        "MSE and MAE: mean over pixels; SSIM: 7×7 pixels, range 2; PSNR: -10·log10(MSE) of each channel; ssim_finn: SSIM as 'plain', "
+        'which its scripts define but do not call; best of several samples; MAE is our addition',
         'Denton and Fergus 2018, arXiv 1802.07687; utils.py', _RANGE, window=11, many=True),
     srvp=Convention(srvp,
         'clipped first; MSE and MAE: mean over pixels; SSIM: Gaussian window of 11×11 pixels, range 1; PSNR: of each channel; '
-        'best of several samples (100 in the paper); intervals ±1.96·σ/√B',
+        'best of several samples (100 in the paper); intervals ±1.96·σ/√B; MSE and MAE are our additions',
         'Franceschi et al. 2020, arXiv 2002.09219; test.py', window=11, many=True, interval=True),
     plain=Convention(plain,
         'no clipping; MSE and MAE: mean over pixels; SSIM: Gaussian window of 11×11 pixels, range 1; PSNR: -10·log10(MSE)',
@@ -233,13 +233,18 @@ def score(pred: Tensor, true: Tensor, convention: str = 'openstl') -> dict[str, 
         `mse`, `mae`, `ssim` and `psnr` (dB), floats: means over sequences and frames, except that 'predrnn' sums its errors over frames
         (`mse_per_frame`, `mae_per_frame`: the means). `per_frame`: the same names, tensors `(T,)`; with 'plain' they can be
         differentiated. 'svg' adds `ssim_finn`; 'srvp' adds `ssim_interval` and `psnr_interval`, half the width of a 95% interval.
-        Equal frames have an infinite PSNR.
+        Equal frames have an infinite PSNR, so that one of them makes the mean infinite, and the interval nan.
 
     Raises
     ------
     ValueError, TypeError
         If shapes or devices differ, frames are smaller than the window of SSIM, the true frames are not in [0,1], or the prediction is
         not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the prediction goes below -1 or above 2, as normalised frames do.
     """
     rule = CONVENTIONS[check_choice('convention', convention, CONVENTIONS)]
     _check_videos(pred, true, rule, convention)
@@ -252,11 +257,16 @@ def _check_videos(pred, true, rule, convention):
         raise ValueError(f"pred has shape {tuple(pred.shape)}; expected (B,T,C,H,W): {convention!r} knows no samples")
     for o in pred if samples and len(pred) else [pred]: _check_pair(o, true, rule.window)
     if true.ndim!=5: raise ValueError(f"true has shape {tuple(true.shape)}; expected (B,T,C,H,W)")
-    inside = (true>-1e-4) & (true<1+1e-4) # `denormalize` may round past the ends
+    exact = _precise(true)
+    inside = (exact>=-1e-4) & (exact<=1+1e-4) # `denormalize` may round past the ends
     if not inside.all():
         wrong = true[~inside][0].item()
         raise ValueError(f"true contains {wrong}; expected numbers from 0 to 1: `ds.denormalize` undoes the normalisation of batches")
+    if true.shape[2]>4: raise ValueError(f"true has shape {tuple(true.shape)}; expected (B,T,C,H,W) with at most 4 channels")
     if not pred.isfinite().all(): raise ValueError(f"pred contains {pred[~pred.isfinite()][0].item()}; expected finite numbers")
+    least,most = (o.item() for o in pred.detach().aminmax())
+    if least<-1 or most>2:
+        warnings.warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised?", stacklevel=3)
 
 # %% ../nbs/50_metrics.ipynb #66e86937
 _COLUMNS = 'mse', 'mae', 'ssim', 'psnr'
@@ -303,6 +313,7 @@ def compare(pred: Tensor, true: Tensor) -> Table:
 # %% ../nbs/50_metrics.ipynb #add59f37
 _MOVING = 'angle', 'translate', 'scale', 'shear', 'stretch', 'gain'
 _LEAST = dict(scale=1e-3, stretch=1e-3, gain=0)
+_STRAIGHT = 'affine', 'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce' # Between bounces, poses are linear in time
 
 def line_through(
     x,      # Values at times 0, 1, …, `(…,t)`
@@ -319,13 +330,15 @@ def line_through(
 def straight_on(
     scene,       # A Scene
     context:int, # Frames that are seen
+    curved:bool=False, # Whether digits also turn between bounces
 ):               # A Scene of the frames after them
-    "Every digit goes on in a straight line, as it moves between its bounces before and after the last frame seen"
+    "Every digit goes on in a straight line: as between its bounces before and after the last frame seen, or as in the last two frames seen"
     n,device,dtype = scene.angle.shape[-1],scene.angle.device,scene.angle.dtype
     t,bounced = torch.arange(n, device=device),scene.bounces>0
     first = (t*(bounced & (t<context))).amax(-1, keepdim=True)
     end = t.where(bounced & (t>=context), n).amin(-1, keepdim=True).maximum(first+2)
-    weight,new = ((t>=first) & (t<end)).to(dtype),t[context:]
+    if curved: first,end = max(context-2, 0),max(context, 2)
+    weight,new = ((t>=first) & (t<end)).expand(scene.angle.shape).to(dtype),t[context:]
     def go_on(x, weight): return line_through(x.movedim(2, -1), weight, new.to(dtype)).movedim(-1, 2)
     fields = {k: getattr(scene, k) for k in _MOVING}
     fields = {k: go_on(o, weight if o.ndim==3 else weight[:,:,None]) for k,o in fields.items()}
@@ -351,8 +364,8 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     -------
     dict of Tensor, (B,T-context,C,H,W) float32
         'black'; 'mean frame': the mean of the frames to see, of the first 1,024 sequences; 'last frame': a copy of the last frame seen;
-        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces before and after the last frame seen;
-        'true scene': the frames themselves.
+        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces before and after the last frame seen
+        ('velocity', 'trajgru' and motions of your own: as in the last two frames seen); 'true scene': the frames themselves.
 
     Raises
     ------
@@ -391,7 +404,7 @@ def _baselines(ds, indices, context, frames, mean):
     true,last = frames[:,context:],frames[:,context-1:context]
     found = {'black': torch.zeros_like(true), 'mean frame': mean.expand_as(true), 'last frame': last.expand_as(true)}
     if not hasattr(ds, 'draw'): return found
-    line = straight_on(ds.draw(indices=indices), context)
+    line = straight_on(ds.draw(indices=indices), context, ds.motion not in _STRAIGHT)
     return {**found, 'straight line': ds.render(line).float()/255, 'true scene': true}
 
 # %% ../nbs/50_metrics.ipynb #a308b1a7
@@ -518,9 +531,9 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         frames = _frames_of(ds, indices)
         seen,true = frames[:,:context],frames[:,context:]
         with torch.no_grad():
-            pred = _predicted(predict, seen, true, samples, convention)
-            for k,o in {'prediction': pred, **_baselines(ds, indices, context, frames, mean)}.items():
-                rows.setdefault(k, []).append({name: x.cpu() for name,x in scores_of_frames(o, true, convention).items()})
+            drawn = [scores_of_frames(_predicted(predict, seen, true, convention), true, convention) for _ in range(samples)]
+            fixed = {k: scores_of_frames(o, true, convention) for k,o in _baselines(ds, indices, context, frames, mean).items()}
+        for k,o in {'prediction': best_of(drawn), **fixed}.items(): rows.setdefault(k, []).append({name: x.cpu() for name,x in o.items()})
     joined = {k: {name: torch.cat([o[name] for o in parts]) for name in parts[0]} for k,parts in rows.items()}
     about = dict(convention=convention, n=n, context=context, horizon=ds.num_frames-context, recipe=ds.recipe, fingerprint=ds.fingerprint)
     return Evaluation({k: summary(o, convention) for k,o in joined.items()}, **about)
@@ -529,14 +542,13 @@ def _progress(parts, show):
     from tqdm.auto import tqdm
     return tqdm(parts, desc='evaluate', unit=' batches', disable=not show)
 
-def _predicted(predict, seen, true, samples, convention):
+def _predicted(predict, seen, true, convention):
     "What the function predicts, checked"
-    def call():
-        pred = predict(seen)
-        if isinstance(pred, Tensor) and pred.shape==true.shape: return pred.to(true.device)
+    pred = predict(seen.clone()) # It may change its argument
+    if not isinstance(pred, Tensor) or pred.shape!=true.shape:
         what = f'a tensor of shape {tuple(pred.shape)}' if isinstance(pred, Tensor) else shorten(pred)
         raise ValueError(f"predict returned {what}; expected a tensor of shape {tuple(true.shape)}, the frames to predict")
-    pred = torch.stack([call() for _ in range(samples)]) if samples>1 else call()
+    pred = pred.to(true.device)
     try: _check_videos(pred, true, CONVENTIONS[convention], convention)
     except (ValueError, TypeError) as e: raise type(e)(f'predict returned frames that cannot be scored: {e}') from None
     return pred

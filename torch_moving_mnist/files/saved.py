@@ -23,8 +23,7 @@ from .layouts import LAYOUTS, Source, fields_in, open_source
 from .shards import (
     FORMATS, INDEX_LIMIT, faults_of_shard, job_in, known_shard, make_shard, shard_name, shard_range)
 from .video import VIDEOS, is_lossless, open_video
-from ..presets import protocol_of
-from ..recipe import check_keys, digest
+from ..recipe import check_keys, digest, protocol_of
 from ..stats import denormalize, transforms_of
 from ..stream import Cursor
 from ..truth import as_sample, finish_sample
