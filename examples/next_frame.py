@@ -3,12 +3,9 @@
 Training sequences come from an endless seeded stream; the test set is fixed, and none of its digits occurs in training. Stop with Ctrl-C
 and run the same command again to continue. The folder `--out` receives the checkpoint, `results.md`, `results.json` and `predictions.png`.
 """
-import argparse
 import math
-import os
 import signal
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from torch_moving_mnist import MovingMNIST
 from torch_moving_mnist.metrics import evaluate
+from training import parse, parser, read_checkpoint, write_checkpoint
 
 T = 10 # Frames to see, and frames to predict
 
@@ -94,34 +92,14 @@ PUBLISHED = {'ConvLSTM-S': ('15.0M', 29.80), 'PredRNN': ('23.8M', 23.97), 'PredR
 
 
 def parse_args(argv=None):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = parser(__doc__, 'next_frame', minutes=10, bs=8, lr=None, n_test=1000)
     p.add_argument('--model', choices=MODELS, default='simvp', help="network (default: %(default)s)")
-    p.add_argument('--minutes', type=float, default=10, help="training time in all, evaluation not included (default: %(default)s)")
     p.add_argument('--hidden', type=int, help="channels of the cells or blocks")
     p.add_argument('--blocks', type=int, help="number of cells or blocks")
-    p.add_argument('--bs', type=int, default=8, help="sequences in a batch (default: %(default)s)")
-    p.add_argument('--lr', type=float, help="highest learning rate")
-    p.add_argument('--device', default='cpu', help="'cpu' or 'cuda' (default: %(default)s)")
-    p.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=None, help="bfloat16 (default: where the hardware has it)")
-    p.add_argument('--path', default=os.environ.get('MNIST_ROOT', '.'), help="folder of MNIST (default: $MNIST_ROOT, or .)")
-    p.add_argument('--digits', default='mnist', help="digit images, such as 'fonts', which needs no download (default: %(default)s)")
-    p.add_argument('--out', type=Path, default=Path('next_frame'), help="folder for checkpoint, results and picture (default: %(default)s)")
-    p.add_argument('--n-test', type=int, default=1000, help="test sequences (default: %(default)s)")
-    p.add_argument('--seed', type=int, default=0, help="of the weights and the training stream (default: %(default)s)")
-    args = p.parse_args(argv)
-    if args.minutes<=0: p.error(f"--minutes {args.minutes:g}; expected more than 0")
-    if not 1<=args.n_test<=10_000: p.error(f"--n-test {args.n_test}; expected 1 to 10000")
-    if args.out.exists() and not args.out.is_dir(): p.error(f"--out {args.out} is a file; expected a folder")
+    args = parse(p, argv)
     for name,value in MODELS[args.model][1].items():
         if getattr(args, name) is None: setattr(args, name, value)
-    if args.bf16 is None: args.bf16 = has_bf16(args.device)
     return args
-
-
-def has_bf16(device:str)->bool:
-    if device!='cpu': return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, 'get_capabilities', dict)()
-    return bool(known.get('avx512_bf16') or known.get('amx_bf16'))
 
 
 def optimizers(model:nn.Module, lr:float)->dict[str, torch.optim.Optimizer]:
@@ -153,19 +131,14 @@ class Run:
     def parts(self): return dict(model=self.model, mean=self.mean, batches=self.batches, **self.opts)
 
     def save(self):
-        "Write the checkpoint beside the old one, then replace that"
         state = {k: o.state_dict() for k,o in self.parts.items()}
         random = dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
-        new = self.path.with_suffix('.tmp')
-        torch.save(dict(settings=self.settings, seconds=self.seconds, waited=self.waited, seen=self.seen, random=random, **state), new)
-        os.replace(new, self.path)
+        about = dict(settings=self.settings, seconds=self.seconds, waited=self.waited, seen=self.seen, random=random)
+        write_checkpoint(self.path, {**about, **state})
 
     def load(self):
         if not self.path.exists(): return print(f"new run in {self.args.out}")
-        try: state = torch.load(self.path, map_location='cpu', weights_only=True)
-        except Exception as e: raise SystemExit(f"{self.path} cannot be read: {e}. Remove it, or choose another --out") from None
-        if (old := state['settings'])!=self.settings:
-            raise SystemExit(f"{self.path} has the settings {old}; expected {self.settings}. Choose another --out")
+        state = read_checkpoint(self.path, self.settings)
         for k,o in self.parts.items(): o.load_state_dict(state[k])
         self.seconds,self.waited,self.seen = (state[k] for k in ('seconds','waited','seen'))
         torch.set_rng_state(state['random']['cpu'])
@@ -264,7 +237,6 @@ def draw_predictions(run:Run, ds:MovingMNIST, n:int=3):
 
 def main(argv=None):
     args = parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
     def dataset(split, **settings):
         return MovingMNIST.preset('canonical', args.path, split=split, digits=args.digits, device=args.device, **settings)
     run = Run(args, dataset('train', seed=args.seed, length=2**40))
