@@ -107,6 +107,8 @@ def write_results(training:Training, result, ds:MovingMNIST):
 The best sample is chosen by comparison with the truth, separately for each score; the baselines have one guess. The mean of the samples is
 blurred where they disagree. 'straight line' knows the true scene, but not the walls. The budget is far from what a converged
 model needs. The settings of the script were chosen by short runs that were scored on digits of the test split.
+
+![Truth and samples](samples.png)
 """
     (args.out/'results.md').write_text(text, encoding='utf-8')
     print(text)

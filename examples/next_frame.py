@@ -216,6 +216,8 @@ test split.
 """ + comparable*"""
 OpenSTL's figures are from another test set, the published file of 10,000 sequences, and from its best epoch on that set. The budgets
 differ by orders of magnitude.
+""" + """
+![Frames seen, truth and predictions](predictions.png)
 """
     (args.out/'results.md').write_text(text, encoding='utf-8')
 
