@@ -243,6 +243,7 @@ def main(argv=None):
         return MovingMNIST.preset('canonical', args.path, split=split, digits=args.digits, device=args.device, **settings)
     run = Run(args, dataset('train', seed=args.seed, length=2**40))
     test = dataset('test', seed=1, length=10_000)
+    test.get_batch(indices=[0]) # A new installation compiles its loops now, before the time counts
     run.load()
     if not run.train(): return print(f"stopped after {run.seconds/60:.2f} minutes; run the same command again to continue")
     print(f"{run.seen:,} sequences in {run.seconds/60:.1f} minutes, {run.seen/run.seconds:.1f} per second; "

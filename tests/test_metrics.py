@@ -216,10 +216,10 @@ def test_intervals_of_srvp():
 # ---- Bad input
 
 @pytest.mark.parametrize('change,message', [
-    (lambda p, t: (p, t*2), 'true contains .*expected numbers from 0 to 1'), (lambda p, t: (p, t-1), 'true contains'), (lambda p, t: (p, t*math.nan), 'true contains nan'),
+    (lambda p, t: (p, t*2), 'true contains .*expected numbers from 0 to 1: `ds.denorm'), (lambda p, t: (p*255, t*255), 'true contains .*divide bytes by 255'), (lambda p, t: (p, t-1), 'true contains'), (lambda p, t: (p, t*math.nan), 'true contains nan'),
     (lambda p, t: (p/0, t), 'pred contains'), (lambda p, t: (p[:,:2], t), 'pred has shape .* and true has'), (lambda p, t: (p[:,:,0], t[:,:,0]), 'true has shape'),
     (lambda p, t: (p[...,:9], t[...,:9]), 'at least 11'), (lambda p, t: ((p*255).byte(), t), 'pred holds torch.uint8; .*divide bytes by 255'), (lambda p, t: (p, (t*255).byte()), 'true holds torch.uint8'),
-    (lambda p, t: (p.numpy(), t), 'pred=.*expected a Tensor'), (lambda p, t: (p, None), 'true=None'), (lambda p, t: (p[:0], t[:0]), 'pred has shape'), (lambda p, t: (p.to('meta'), t), 'one device'),
+    (lambda p, t: (p.numpy(), t), 'pred=.*expected a Tensor'), (lambda p, t: (p, None), 'true=None'), (lambda p, t: (p[:0], t[:0]), 'at least one frame'), (lambda p, t: (p.to('meta'), t), 'one device'),
     (lambda p, t: (p[None], t[0]), 'pred has shape'), (lambda p, t: (p.view(3,1,4,24,31).expand(3,9,4,24,31).transpose(1,2), t.view(3,1,4,24,31).expand(3,9,4,24,31).transpose(1,2)), 'at most 4 channels')], ids=lambda o: o if isinstance(o, str) else '')
 @pytest.mark.parametrize('convention', ['svg','plain'])
 def test_wrong_frames_are_refused(change, message, convention):
@@ -337,6 +337,8 @@ def test_samples_of_a_stochastic_predictor():
     g = torch.Generator().manual_seed(0)
     once = evaluate(noisy, ds, n=4, convention='svg', progress=False)
     assert evaluate(noisy, ds, n=4, convention='svg', samples=4, progress=False)['prediction']['mse']<once['prediction']['mse']
+    assert 'best of 2 samples' in repr(evaluate(noisy, ds, n=2, convention='srvp', samples=2, progress=False))
+    with pytest.warns(UserWarning, match='training mode'): evaluate(torch.nn.Identity(), ds, n=2, progress=False)
     with pytest.raises(ValueError, match='samples=2'): evaluate(noisy, ds, n=4, samples=2)
 
 
@@ -373,6 +375,7 @@ def test_results_print_save_and_plot(tmp_path, capsys):
     assert found.to_markdown().splitlines()[1]=='|---|---:|---:|---:|---:|' and found._repr_markdown_().endswith(found.to_markdown())
     found.save(tmp_path/'a.json')
     saved = json.loads((tmp_path/'a.json').read_text(), parse_constant=lambda o: 1/0)
+    assert (saved['samples'],saved['rule']['error'])==(1, CONVENTIONS['openstl'].error)
     assert saved['scores']['true scene']['psnr'] is None and saved['recipe']==found.recipe and len(saved['scores']['black']['per_frame']['mse'])==10
     assert [line.get_label() for line in found.plot('psnr').get_lines()]==list(found)
     with pytest.raises(ValueError, match="name='mes'"): found.plot('mes')

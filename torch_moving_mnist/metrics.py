@@ -21,7 +21,9 @@ from .checks import check_choice, check_count, check_flag, check_number, shorten
 from .scene import select_frames, with_fields
 from .utils import atomic_path
 
-# %% ../nbs/50_metrics.ipynb #c0c2e669
+# %% ../nbs/50_metrics.ipynb #dde6e41f
+def _precise(x): return x.float() if x.device.type=='mps' else x.double() # There is no float64 on 'mps'
+
 def frame_sum(x): return x.flatten(-3).sum(-1)
 
 def frame_mean(x): return x.flatten(-3).mean(-1)
@@ -39,7 +41,7 @@ def psnr_of_levels(
 ):             # dB, `(…)`
     "Peak signal-to-noise ratio of bytes"
     if not wrap: pred,true = pred.int(),true.int()
-    return psnr_of(frame_mean(((pred - true)**2).double())/255**2)
+    return psnr_of(frame_mean(_precise((pred - true)**2))/255**2)
 
 # %% ../nbs/50_metrics.ipynb #85fec961
 _gauss = torch.exp(-(torch.arange(11, dtype=torch.float64, device='cpu') - 5)**2/(2*1.5**2))
@@ -94,8 +96,6 @@ def ssim(pred: Tensor, true: Tensor, window: str = 'gaussian', data_range: float
     c1,c2 = (.01*data_range)**2,(.03*data_range)**2
     return frame_mean((2*a*b + c1)*(2*covariance + c2)/((a*a + b*b + c1)*(variances + c2)))
 
-def _precise(x): return x.float() if x.device.type=='mps' else x.double() # There is no float64 on 'mps'
-
 def _check_pair(pred, true, side):
     "Accept only two tensors of the same shape, with frames that hold a window"
     for name,x in dict(pred=pred, true=true).items():
@@ -103,7 +103,8 @@ def _check_pair(pred, true, side):
         if not x.is_floating_point(): raise TypeError(f"{name} holds {x.dtype}; expected floats in [0,1]: divide bytes by 255")
     if pred.shape!=true.shape: raise ValueError(f"pred has shape {tuple(pred.shape)} and true has {tuple(true.shape)}; expected the same")
     if pred.device!=true.device: raise ValueError(f"pred lies on {pred.device} and true on {true.device}; expected one device")
-    if pred.ndim<3 or min(pred.shape[-2:])<side or not pred.numel():
+    if not pred.numel(): raise ValueError(f"pred has shape {tuple(pred.shape)}; expected at least one frame")
+    if pred.ndim<3 or min(pred.shape[-2:])<side:
         raise ValueError(f"pred has shape {tuple(pred.shape)}; expected (…,C,H,W) with H and W of at least {side}, the window of SSIM")
 
 # %% ../nbs/50_metrics.ipynb #bc3a1f05
@@ -230,10 +231,11 @@ def score(pred: Tensor, true: Tensor, convention: str = 'openstl') -> dict[str, 
     Returns
     -------
     dict
-        `mse`, `mae`, `ssim` and `psnr` (dB), floats: means over sequences and frames, except that 'predrnn' sums its errors over frames
-        (`mse_per_frame`, `mae_per_frame`: the means). `per_frame`: the same names, tensors `(T,)`; with 'plain' they can be
-        differentiated. 'svg' adds `ssim_finn`; 'srvp' adds `ssim_interval` and `psnr_interval`, half the width of a 95% interval.
-        Equal frames have an infinite PSNR, so that one of them makes the mean infinite, and the interval nan.
+        `mse`, `mae`, `ssim` and `psnr` (dB), floats: means over sequences and frames, except that 'predrnn' sums its errors over frames, as
+        its code prints them ("mse per seq"); the tables of its papers give `mse_per_frame`, the mean, which is also here. `per_frame`:
+        the same names, tensors `(T,)`; with 'plain' they can be differentiated. 'svg' adds `ssim_finn`; 'srvp' adds `ssim_interval` and
+        `psnr_interval`, half the width of a 95% interval. Equal frames have an infinite PSNR, so that one of them makes the mean infinite,
+        and the interval nan.
 
     Raises
     ------
@@ -260,13 +262,15 @@ def _check_videos(pred, true, rule, convention):
     exact = _precise(true)
     inside = (exact>=-1e-4) & (exact<=1+1e-4) # `denormalize` may round past the ends
     if not inside.all():
-        wrong = true[~inside][0].item()
-        raise ValueError(f"true contains {wrong}; expected numbers from 0 to 1: `ds.denormalize` undoes the normalisation of batches")
+        wrong,most = true[~inside][0].item(),exact.max()
+        why = 'divide bytes by 255' if most>20 else '`ds.denormalize` undoes the normalisation of batches'
+        raise ValueError(f"true contains {wrong:g}; expected numbers from 0 to 1: {why}")
     if true.shape[2]>4: raise ValueError(f"true has shape {tuple(true.shape)}; expected (B,T,C,H,W) with at most 4 channels")
     if not pred.isfinite().all(): raise ValueError(f"pred contains {pred[~pred.isfinite()][0].item()}; expected finite numbers")
     least,most = (o.item() for o in pred.detach().aminmax())
     if least<-1 or most>2:
-        warnings.warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised?", stacklevel=3)
+        warnings.warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised, or in bytes?",
+                      stacklevel=3)
 
 # %% ../nbs/50_metrics.ipynb #66e86937
 _COLUMNS = 'mse', 'mae', 'ssim', 'psnr'
@@ -419,6 +423,8 @@ class Evaluation(Table):
         Name of the rule.
     n : int
         Number of sequences: 0 to n-1 of the dataset.
+    samples : int
+        Predictions of each sequence, of which the best counts.
     context, horizon : int
         Frames to see, and frames to predict.
     recipe : dict or None
@@ -432,7 +438,9 @@ class Evaluation(Table):
 
     def _title(self):
         name = self.fingerprint or 'an unknown recipe'
-        return f'{self.n:,} sequences of {name}, {self.context} frames to see, {self.horizon} to predict, convention {self.convention!r}'
+        best = f', best of {self.samples} samples' if self.samples>1 else ''
+        frames = f'{self.context} frames to see, {self.horizon} to predict'
+        return f'{self.n:,} sequences of {name}, {frames}, convention {self.convention!r}{best}'
 
     def __repr__(self) -> str: return f'{self._title()}\n\n{super().__repr__()}'
 
@@ -451,7 +459,7 @@ class Evaluation(Table):
         Returns
         -------
         matplotlib axes
-            Where it was drawn. Rows that are infinite are left out.
+            Where it was drawn. Where a PSNR is infinite, nothing is drawn.
         """
         check_choice('name', name, _COLUMNS)
         if ax is None:
@@ -464,12 +472,13 @@ class Evaluation(Table):
         return ax
 
     def to_dict(self) -> dict[str, Any]:
-        "Everything as lists and numbers that json can write; an infinite PSNR becomes None."
+        "Everything as lists and numbers that json can write; what is infinite or undefined (a PSNR of equal frames) becomes None."
         def plain(o):
             if isinstance(o, dict): return {k: plain(v) for k,v in o.items()}
             if isinstance(o, Tensor): return [plain(v) for v in o.tolist()]
             return None if isinstance(o, float) and not abs(o)<float('inf') else o
-        return plain({**vars(self), 'rule': CONVENTIONS[self.convention].formula, 'version': __version__, 'scores': dict(self)})
+        rule = {k: getattr(CONVENTIONS[self.convention], k) for k in ('formula','source','error')}
+        return plain({**vars(self), 'rule': rule, 'version': __version__, 'scores': dict(self)})
 
     def save(self, path: Any) -> None:
         """Write everything to a json file.
@@ -491,8 +500,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
     ----------
     predict : function
         Takes frames to see, `(B,context,C,H,W)` float32 in [0,1] on the device of `ds`, and returns frames to predict,
-        `(B,T-context,C,H,W)`. Gradients are off. For a model of normalised batches, normalise and `ds.denormalize` inside. Set a
-        module to `eval()` yourself.
+        `(B,T-context,C,H,W)`. Gradients are off. For a model of normalised batches, use the training set's transforms:
+        `lambda seen: train.denormalize(model(train.batch_tfms((seen*255).byte())))`. Set a module to `eval()` yourself.
     ds : MovingMNIST or SavedDataset
         The test set: with a seed, or a file that `load` has opened.
     n : int, default None
@@ -512,7 +521,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
     -------
     Evaluation
         A dict with rows 'prediction', 'black', 'mean frame', 'last frame', and for a MovingMNIST 'straight line' and 'true scene', each
-        what `score` returns. It prints as a table, and has `plot` and `save`.
+        what `score` returns. It prints as a table, and has `plot` and `save`. A file has no Scenes; for all rows, evaluate on
+        `MovingMNIST.from_recipe(saved.recipe, path)`.
 
     Raises
     ------
@@ -520,6 +530,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         If an argument is wrong, or `predict` returns something else than the frames to predict.
     """
     if not callable(predict): raise TypeError(f"predict={shorten(predict)}; expected a function of frames")
+    if getattr(predict, 'training', False): warnings.warn('predict is a module in training mode; expected predict.eval()', stacklevel=2)
     ds = frames_only(ds)
     rule = CONVENTIONS[check_choice('convention', convention, CONVENTIONS)]
     context,samples,bs = check_context(ds, context),check_count('samples', samples, 1, 2**16),check_count('bs', bs, 1, 2**20)
@@ -535,7 +546,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
             fixed = {k: scores_of_frames(o, true, convention) for k,o in _baselines(ds, indices, context, frames, mean).items()}
         for k,o in {'prediction': best_of(drawn), **fixed}.items(): rows.setdefault(k, []).append({name: x.cpu() for name,x in o.items()})
     joined = {k: {name: torch.cat([o[name] for o in parts]) for name in parts[0]} for k,parts in rows.items()}
-    about = dict(convention=convention, n=n, context=context, horizon=ds.num_frames-context, recipe=ds.recipe, fingerprint=ds.fingerprint)
+    about = dict(convention=convention, n=n, samples=samples, context=context, horizon=ds.num_frames-context, recipe=ds.recipe,
+                 fingerprint=ds.fingerprint)
     return Evaluation({k: summary(o, convention) for k,o in joined.items()}, **about)
 
 def _progress(parts, show):
