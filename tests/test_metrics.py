@@ -301,6 +301,15 @@ def test_evaluate_scores_all_batches_as_one():
     assert (found.n,found.context,found.horizon,found.convention,found.fingerprint)==(23, 10, 10, 'srvp', ds.fingerprint)
 
 
+@pytest.mark.parametrize('indices', [3, [30], [-31], 'a', [.5], torch.zeros(2,2)], ids=str)
+def test_wrong_indices_of_baselines(indices, tmp_path):
+    ds = canonical(length=30)
+    ds.save(tmp_path/'a.npy', n=30, progress=False)
+    for o in (ds, load(tmp_path/'a.npy')):
+        with pytest.raises((ValueError, TypeError, IndexError), match='ind[ie][xc]'): baselines(o, indices)
+    assert torch.equal(baselines(ds, [-1])['last frame'], baselines(load(tmp_path/'a.npy'), torch.tensor([29]))['last frame'])
+
+
 def test_the_mean_frame_is_that_of_the_frames_to_see():
     ds = canonical(length=30)
     assert torch.allclose(baselines(ds, [3])['mean frame'][0,4], (ds[:][:,:10].double()/255).mean((0,1)).float(), atol=1e-6)

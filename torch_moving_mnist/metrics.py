@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WINDOWS', 'CONVENTIONS', 'frame_sum', 'frame_mean', 'psnr_of', 'as_levels', 'psnr_of_levels', 'averaging', 'ssim',
            'Convention', 'plain', 'openstl', 'simvp', 'predrnn', 'svg', 'srvp', 'scores_of_frames', 'best_of',
-           'summary', 'score', 'Table', 'compare', 'line_through', 'straight_on', 'baselines', 'frames_only',
-           'check_context', 'mean_frame', 'Evaluation', 'evaluate']
+           'summary', 'score', 'Table', 'compare', 'line_through', 'straight_on', 'frames_only', 'check_context',
+           'mean_frame', 'baselines', 'Evaluation', 'evaluate']
 
 # %% ../nbs/50_metrics.ipynb #485b235b
 import copy, dataclasses, json, warnings
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .checks import check_choice, check_count, check_flag, check_number, shorten
+from .checks import check_choice, check_count, check_flag, check_indices, check_number, shorten
 from .scene import select_frames, with_fields
 from .utils import atomic_path
 
@@ -185,10 +185,9 @@ _PIXELS = 2**18 # In a chunk, about: what a processor's cache holds
 
 def scores_of_frames(pred, true, convention):
     "Scores of all frames, a dict of tensors `(B,T)`"
-    rule = CONVENTIONS[convention].scores
-    n = max(1, _PIXELS//true[0].numel())
     if pred.ndim==6: return best_of([scores_of_frames(o, true, convention) for o in pred])
-    parts = [rule(_precise(p) if p.is_floating_point() else p, _precise(t)) for p,t in zip(pred.split(n), true.split(n))]
+    rule,n = CONVENTIONS[convention].scores,max(1, _PIXELS//true[0].numel())
+    parts = [rule(_precise(p), _precise(t)) for p,t in zip(pred.split(n), true.split(n))]
     return {k: torch.cat([o[k] for o in parts]) for k in parts[0]}
 
 def best_of(samples):
@@ -351,6 +350,31 @@ def straight_on(
     rest = select_frames(scene, new)
     return with_fields(rest, bounces=torch.zeros_like(rest.bounces), **fields)
 
+# %% ../nbs/50_metrics.ipynb #f7d9ad2d
+def frames_only(ds):
+    "A dataset without targets and transforms"
+    if not hasattr(ds, 'context'): raise TypeError(f"ds is a {type(ds).__name__}; expected a MovingMNIST, or what `load` has opened")
+    if getattr(ds, 'seed', 0) is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that the test set is fixed")
+    if hasattr(ds, 'draw'): return ds # Its Scenes are rendered without them
+    ds = copy.copy(ds)
+    vars(ds).update(targets=(), transform=None, concat=True)
+    return ds
+
+def check_context(ds, context):
+    "Number of frames to see, with at least one left to predict"
+    if ds.num_frames<2: raise ValueError(f"ds has num_frames={ds.num_frames}; expected at least 2")
+    return ds.context if context is None else check_count('context', context, 1, ds.num_frames-1)
+
+def _frames_of(ds, indices):
+    "Frames of some sequences as floats, `(B,T,C,H,W)`"
+    return (ds.render(ds.draw(indices=indices)) if hasattr(ds, 'draw') else ds[indices]).float()/255
+
+def mean_frame(ds, context):
+    "Mean of the frames to see, `(C,H,W)`"
+    n = min(len(ds), 1024)
+    total = sum(_frames_of(ds, range(i, min(i+64, n)))[:,:context].sum((0,1), dtype=torch.float64) for i in range(0, n, 64))
+    return (total/(n*context)).float()
+
 # %% ../nbs/50_metrics.ipynb #81ba5013
 def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Tensor]:
     """Predictions that need no learning.
@@ -375,34 +399,12 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     ------
     ValueError
         If there is no frame to predict, or the dataset has no seed.
+    TypeError, IndexError
+        If `ds` is something else, or `indices` are not a list of its sequences.
     """
     ds = frames_only(ds)
-    context = check_context(ds, context)
+    context,indices = check_context(ds, context),check_indices(indices, len(ds))
     return _baselines(ds, indices, context, _frames_of(ds, indices), mean_frame(ds, context))
-
-def frames_only(ds):
-    "A dataset without targets and transforms"
-    if not hasattr(ds, 'context'): raise TypeError(f"ds is a {type(ds).__name__}; expected a MovingMNIST, or what `load` has opened")
-    if getattr(ds, 'seed', 0) is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that the test set is fixed")
-    if hasattr(ds, 'draw'): return ds # Its Scenes are rendered without them
-    ds = copy.copy(ds)
-    vars(ds).update(targets=(), transform=None, concat=True)
-    return ds
-
-def check_context(ds, context):
-    "Number of frames to see, with at least one left to predict"
-    if ds.num_frames<2: raise ValueError(f"ds has num_frames={ds.num_frames}; expected at least 2")
-    return ds.context if context is None else check_count('context', context, 1, ds.num_frames-1)
-
-def _frames_of(ds, indices):
-    "Frames of some sequences as floats, `(B,T,C,H,W)`"
-    return (ds.render(ds.draw(indices=indices)) if hasattr(ds, 'draw') else ds[indices]).float()/255
-
-def mean_frame(ds, context):
-    "Mean of the frames to see, `(C,H,W)`"
-    n = min(len(ds), 1024)
-    total = sum(_frames_of(ds, range(i, min(i+64, n)))[:,:context].sum((0,1), dtype=torch.float64) for i in range(0, n, 64))
-    return (total/(n*context)).float()
 
 def _baselines(ds, indices, context, frames, mean):
     true,last = frames[:,context:],frames[:,context-1:context]
@@ -473,12 +475,12 @@ class Evaluation(Table):
 
     def to_dict(self) -> dict[str, Any]:
         "Everything as lists and numbers that json can write; what is infinite or undefined (a PSNR of equal frames) becomes None."
-        def plain(o):
-            if isinstance(o, dict): return {k: plain(v) for k,v in o.items()}
-            if isinstance(o, Tensor): return [plain(v) for v in o.tolist()]
+        def simple(o):
+            if isinstance(o, dict): return {k: simple(v) for k,v in o.items()}
+            if isinstance(o, Tensor): return [simple(v) for v in o.tolist()]
             return None if isinstance(o, float) and not abs(o)<float('inf') else o
         rule = {k: getattr(CONVENTIONS[self.convention], k) for k in ('formula','source','error')}
-        return plain({**vars(self), 'rule': rule, 'version': __version__, 'scores': dict(self)})
+        return simple({**vars(self), 'rule': rule, 'version': __version__, 'scores': dict(self)})
 
     def save(self, path: Any) -> None:
         """Write everything to a json file.
