@@ -24,7 +24,7 @@ from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.engine import render
 from torch_moving_mnist.engine.reference import render_reference
 from torch_moving_mnist.scene import Scene
-from torch_moving_mnist.truth import TARGETS
+from torch_moving_mnist.truth import available_targets
 from torch_moving_mnist.utils import atomic_path
 
 HERE = Path(__file__).parent
@@ -205,7 +205,7 @@ FIRST = """if True:
     import torch, torchvision
     times.append(cpu())
     from torch_moving_mnist.data import MovingMNIST
-    from torch_moving_mnist.truth import TARGETS
+    from torch_moving_mnist.truth import available_targets
     settings = dict(digits='fonts', num_digits=[1,2,3], num_frames=10, seed=0, normalize=(.1,.3))
     ds = MovingMNIST(**settings)
     ds.get_batch(128)
@@ -213,7 +213,7 @@ FIRST = """if True:
     ds[0]
     times.append(cpu())
     pictures = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
-    MovingMNIST(**settings, composite='over', background=pictures, targets=list(TARGETS)).get_batch(8)
+    MovingMNIST(**settings, composite='over', background=pictures, targets=available_targets('over', background=True)).get_batch(8)
     times.append(cpu())
     print(*(b-a for a,b in zip(times, times[1:])))"""
 PEAK = """if True:
@@ -294,7 +294,7 @@ def measure(source):
         moving = make(motion=motion, num_frames=20, num_digits=2)
         yield row(f'draw ÷ get_batch(128), motion={motion!r}, 20 frames, 2 digits',
                   ratio(lambda: moving.draw(128), lambda: moving.get_batch(128), 11, calls=3), 'at most 0.33')
-    everything = make(targets=[o for o in TARGETS if o not in ('cover','backdrop')])
+    everything = make(targets=available_targets())
     truth = [o for o in everything.get_batch(128)[1].values() if isinstance(o, torch.Tensor)]
     def five_and_a_copy(): return [ds.get_batch(128) for _ in range(5)], [o.clone() for o in truth]
     yield row('get_batch(128) with all targets ÷ five calls without targets and a clone of the targets',

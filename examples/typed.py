@@ -29,6 +29,7 @@ pairs = ds.__getitems__([0,1])
 count: int = len(ds) + len(pairs) + ds.channels
 scene: Scene = ds.draw(indices=[0,1,2], times=[0,.5,1])
 rendered: Tensor = ds.render(scene[1:].to('cpu'))
+damaged: Tensor = MovingMNIST(digits='fonts', corrupt='hole', corrupt_params=dict(size=8), seed=0).corrupted(rendered[:1,:,:,:,:48], [0])
 boxes: Tensor = ds.truth(scene, ['boxes'])['boxes']
 corner: Tensor = scene.matrix[0,0,0,:2,2] + scene.translate[0,0,0] + len(scene)
 path = Path('scene.npz')

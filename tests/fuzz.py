@@ -33,6 +33,7 @@ def ranges(lo, hi): return st.tuples(floats(lo, hi), floats(lo, hi)).map(lambda 
 def some(**kinds): return st.fixed_dictionaries({}, optional=kinds)
 
 def moves(rng, K, times, **_): return dict(translate=(rng.uniform(K, 2)*9)[:,:,None]*times[:,None]/5)
+def darkens(frames, rng): return frames//2
 def accepts(scene): return scene.digit[:,0]%3>0
 def bytes_of(*shape): return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.uint8)
 
@@ -53,7 +54,8 @@ GOOD = dict(
     split=st.sampled_from(['train','valid','test']), motion=st.sampled_from([*MOTIONS, moves]), motion_params=SPEEDS,
     color=st.one_of(st.none(), st.just('random'), st.tuples(*[floats(0, 1)]*3), st.lists(st.tuples(*[floats(0, 1)]*3), min_size=1, max_size=3)),
     background=st.one_of(st.none(), IMAGES.filter(lambda o: True), st.just(bytes_of(9,9))), drift=st.one_of(st.just((0,0)), ranges(0, 1e6)), where=st.sampled_from([None, None, accepts]),
-    composite=st.sampled_from(['max','sum','over']), interpolation=st.sampled_from(['bilinear','nearest']), targets=TARGETS, seed=st.one_of(st.none(), st.integers(0, 2**64-1)), length=st.one_of(st.none(), st.integers(1, 2**63-1)),
+    corrupt=st.sampled_from([None, 'noise', 'missing', 'hole', 'blur', darkens]), corrupt_params=some(frames=st.tuples(st.integers(0, 3), st.integers(4, 9)), std=floats(0, 10), size=st.integers(1, 99)),
+    composite=st.sampled_from(['max','sum','over','opaque']), interpolation=st.sampled_from(['bilinear','nearest']), targets=TARGETS, seed=st.one_of(st.none(), st.integers(0, 2**64-1)), length=st.one_of(st.none(), st.integers(1, 2**63-1)),
     transform=st.none(), device=st.just('cpu'), download=st.just(False), bs=st.integers(1, 5), indices=SEQUENCES, i=NUMBERS, times=st.one_of(st.none(), st.lists(floats(-2**20, 2**20), min_size=1, max_size=4)),
     n=st.integers(1, 3), prefetch=st.integers(0, 3), clamp=st.booleans(), name=st.sampled_from([o for o in PRESETS]), stats=st.one_of(st.none(), st.tuples(floats(-1000, 1000), floats(1e-12, 1e6))),
     frames=FRAMES, ims=FRAMES, im=st.one_of(st.just(bytes_of(8,9)), st.just(bytes_of(3,8,9)/255)), nrows=st.integers(1, 3), ncols=st.one_of(st.none(), st.integers(1, 4)), titles=st.none(), figsize=st.one_of(st.none(), st.tuples(floats(1, 3), floats(1, 3))),
@@ -62,7 +64,7 @@ GOOD = dict(
     convention=st.sampled_from([*CONVENTIONS]), context=st.integers(1, 3), samples=st.integers(1, 2), progress=st.just(False), window=st.sampled_from(['gaussian','uniform']), data_range=floats(.1, 255))
 
 OTHER_NAMES = dict( # Words by which a message may name a parameter
-    affine_params=['angle','translate','scale','shear'], motion_params=['speed','margin','gain','angle','scale','stochastic'], i=['index','indices'], indices=['index'], img_size=['canvas_size','digits'], digits=['labels','images'],
+    affine_params=['angle','translate','scale','shear'], motion_params=['speed','margin','gain','angle','scale','stochastic','noise','noisy_frames'], corrupt_params=['std','probability','size','sigma','frames','corrupt'], i=['index','indices'], indices=['index'], img_size=['canvas_size','digits'], digits=['labels','images'],
     background=['picture'], x=['x has','x is'], prefetch=['prefetch'], num_digits=['num_digits'], where=['condition','where'], normalize=['normalize'], name=['name'], kwargs=['kwargs'], n=['n='], scene=['scene','digit','index'])
 
 
@@ -72,7 +74,7 @@ def arguments(data, f, names=None, absurd=None):
     chosen = data.draw(st.lists(st.sampled_from(names), unique=True, max_size=7))
     kw = {k: data.draw(GOOD[k], label=k) for k in chosen}
     for k in data.draw(st.lists(st.sampled_from(names), unique=True, max_size=data.draw(st.integers(0, 1)) if absurd is None else absurd)):
-        kw[k] = data.draw(st.sampled_from(ABSURD).filter(lambda o: not callable(o) or k not in ('where','motion','transform')), label=f'absurd {k}') # A function's own errors are its own
+        kw[k] = data.draw(st.sampled_from(ABSURD).filter(lambda o: not callable(o) or k not in ('where','motion','transform','corrupt')), label=f'absurd {k}') # A function's own errors are its own
     return kw
 
 
@@ -246,7 +248,7 @@ def saving(data, ds):
             again,i = load(path), 0
             if ds.seed is not None and not path.endswith('.mp4') and not (path.endswith('.gif') and ds.channels>1):
                 frames = again[i][0] if isinstance(again[i], tuple) else again[i]
-                own = ds.render(ds.draw(indices=[i]))[0]
+                own = ds.corrupted(ds.render(ds.draw(indices=[i])), [i])[0]
                 assert torch.equal(torch.stack([*frames]), own)
         attempt('save', lambda: ds.save(path, progress=False, **kw), ['fname', 'targets', 'layout', 'n', 'length', 'num_frames', 'num_digits', 'batch_tfms', 'composite', 'background', 'digits', *kw], check)
 

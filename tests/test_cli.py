@@ -50,6 +50,13 @@ def test_options(run, tmp_path):
     check_pictures(tmp_path/'here', 6)
 
 
+def test_shapes(run, tmp_path):
+    r = run('--digits', 'shapes', '--num-digits', '2', '--out', tmp_path/'out')
+    assert r.returncode==0, r.stderr
+    assert "'shapes', 2,500 train images" in r.stdout and 'font' not in r.stdout
+    check_pictures(tmp_path/'out', 10)
+
+
 def test_falls_back_to_fonts_in_one_line(run, tmp_path):
     (tmp_path/'file').write_text('')
     r = run('--path', tmp_path/'file'/'data', '--out', tmp_path/'out')

@@ -57,7 +57,7 @@ def test_one_digit_in_one_colour_by_hand():
     assert torch.equal(render(digits, torch.tensor([[0]]), matrix, (3,2), gain)[0,0,:,:,0], torch.tensor([[200,200,0],[100,100,0],[0,0,0]], dtype=torch.uint8))
 
 
-@pytest.mark.parametrize('composite,expected', [('max', [90,200,90]), ('sum', [90,255,90]), ('over', [90,200,90])])
+@pytest.mark.parametrize('composite,expected', [('max', [90,200,90]), ('sum', [90,255,90]), ('opaque', [90,200,90]), ('over', [90,round(200 + 55/255*90),90])])
 def test_a_pixel_on_a_background_by_hand(composite, expected):
     digits = torch.tensor([0,200,0], dtype=torch.uint8).view(1,1,1,3)
     back = torch.full((1,1,1,1), 90, dtype=torch.uint8), torch.tensor([0]), torch.zeros(1,1,2)
@@ -65,10 +65,10 @@ def test_a_pixel_on_a_background_by_hand(composite, expected):
     assert frames.flatten().tolist()==expected
 
 
-def test_over_hides_a_brighter_background():
+def test_opaque_digits_hide_a_brighter_background():
     digits = torch.tensor([0,20,0], dtype=torch.uint8).view(1,1,1,3)
     back = torch.full((1,1,1,1), 90, dtype=torch.uint8), torch.tensor([0]), torch.zeros(1,1,2)
-    frames = render(digits, torch.tensor([[0]]), torch.eye(3, dtype=torch.float64).expand(1,1,1,3,3), (1,3), composite='over', backdrop=back)
+    frames = render(digits, torch.tensor([[0]]), torch.eye(3, dtype=torch.float64).expand(1,1,1,3,3), (1,3), composite='opaque', backdrop=back)
     assert frames.flatten().tolist()==[90,20,90]
 
 

@@ -15,7 +15,7 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
 from torch_moving_mnist.engine.reference import expand_gain, render_reference
 from torch_moving_mnist.rng import cached_tensor, philox
-from torch_moving_mnist.truth import TARGETS
+from torch_moving_mnist.truth import available_targets
 from torch_moving_mnist.utils import to_device
 
 cuda = pytest.importorskip('torch_moving_mnist.engine.cuda', reason='Triton comes with torch on Linux only', exc_type=ImportError)
@@ -193,12 +193,13 @@ COMPILE = textwrap.dedent('''
         return triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm
 
     inputs = dict(images='*u8', index='*i64', pose='*fp64', box='*i32')
-    for real in ('fp32', 'fp64'): assembly(cuda._prepare, dict(inputs, matrix='*'+real), dict(C=3, h=28, w=28, PIXELS=256, FRAMES=32))
+    for real,complete in (('fp32',True), ('fp64',False)):
+        assembly(cuda._prepare, dict(inputs, matrix='*'+real, present='*u8'), dict(C=3, h=28, w=28, COMPLETE=complete, PIXELS=256, FRAMES=32))
     assembly(rng_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
-    for composite in ('max', 'sum', 'over'):
+    for composite in ('max', 'sum', 'over', 'opaque'):
         for nearest in (False, True):
-            floats,C = nearest!=(composite=='max'),3 if composite=='over' else 1
-            constants = dict(C=C, CHANNELS=3 if nearest else C, PICTURED=C*(nearest or composite=='sum'), h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
+            floats,C = nearest!=(composite=='max'),dict(over=4, opaque=3).get(composite, 1)
+            constants = dict(C=C, CHANNELS=3 if nearest else min(C, 3), PICTURED=min(C, 3)*(nearest or composite=='sum'), h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
             asm = assembly(cuda._paint, dict(inputs, gain='*fp64', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*inputs, 'levels', 'out', 'H', 'W'))
             print(floats, set(re.findall(r'st\\.global\\S*', asm['ptx'])), 'convert_layout' in asm['ttgir'])''')
 
@@ -208,7 +209,7 @@ def test_compiles_for_other_gpus():
     r = subprocess.run([sys.executable, '-c', COMPILE], capture_output=True, text=True)
     assert not r.returncode, r.stderr
     lines = r.stdout.splitlines()
-    assert len(lines)==6 and set(lines)=={"True {'st.global.v4.b32'} False", "False {'st.global.v2.b32'} False"}, r.stdout
+    assert len(lines)==8 and set(lines)=={"True {'st.global.v4.b32'} False", "False {'st.global.v2.b32'} False"}, r.stdout
 
 
 class Waits(TorchDispatchMode):
@@ -257,7 +258,7 @@ def test_cuda_uses_the_kernels(pretend):
     batch = ds.get_batch(8)
     assert (batch.device.type, batch.shape)==('cuda', (8,4,1,64,64))
     assert calls==[('philox_words', {'cuda'}, (7,0), 0, 4), ('philox_words', {'cuda'}, (7,0), 0, 30),
-                   ('paint', {'cuda'}, (8,3,4,3,3), (64,64), 'over', 'nearest', ([.1],[.3]), None)]
+                   ('paint', {'cuda'}, (8,3,4,3,3), (64,64), 'over', 'nearest', ([.1],[.3]), None, None)]
 
 
 def test_cuda_without_triton_uses_the_reference(pretend, monkeypatch):
@@ -273,10 +274,10 @@ def test_no_operation_of_a_batch_waits_for_the_device(pretend):
     assert seen.found==[]
 
 
-def test_ground_truth_waits_for_the_device_only_for_visibility_and_captions(pretend):
-    "Visible pixels are counted on canvases whose number depends on the Scene, and captions are built on the host"
+def test_ground_truth_waits_for_the_device_only_for_visibility_captions_and_clean_frames(pretend):
+    "Visible pixels are counted on canvases whose number depends on the Scene, captions are built on the host, and torchvision normalises 'clean'"
     ds = pretend[0]
-    ds.targets = tuple(o for o in TARGETS if o not in ('visibility','caption','backdrop'))
+    ds.targets = tuple(o for o in available_targets(ds.composite) if o not in ('visibility','caption','clean'))
     vars(ds).update(digits=dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda')))
     ds.get_batch(3)
     with Waits() as seen: frames,truth = ds.get_batch(3)
@@ -306,13 +307,19 @@ def test_batches_on_cuda(composite):
 @needs_cuda
 @pytest.mark.parametrize('composite', COMPOSITES)
 def test_ground_truth_on_cuda(composite):
-    names = [o for o in TARGETS if o!='backdrop' and (o!='cover' or composite=='over')]
+    names = available_targets(composite)
     here,there = (MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=5, seed=3, composite=composite, targets=names, device=d).get_batch(indices=range(20))[1] for d in ('cpu','cuda'))
     assert here['caption']==there['caption']
     for name in names:
         for a,b in zip(*(o[name].values() if name=='pose' else [o[name]]*(name!='caption') for o in (here, there))):
             # Levels at a threshold may fall on either side
             assert b.device.type=='cuda' and ((a.double() - b.cpu().double()).abs()>1e-2).double().mean()<.01, name
+
+
+@needs_cuda
+def test_colliding_discs_take_the_same_paths_on_cuda():
+    here,there = (MovingMNIST(digits='fonts', motion='collide', num_digits=[1,3], num_frames=40, seed=3, device=d).draw(indices=range(50)) for d in ('cpu','cuda'))
+    for k in ('digit','translate','bounces','collisions'): assert getattr(there, k).device.type=='cuda' and torch.equal(getattr(here, k), getattr(there, k).cpu()), k
 
 
 @needs_cuda

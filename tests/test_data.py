@@ -462,7 +462,7 @@ def facts():
     images = torch.arange(60*28*28, device='cpu').remainder(251).byte().view(60,28,28)
     pictures = torch.arange(2*3*70*80, device='cpu').remainder(199).byte().view(2,3,70,80)
     def make(**kw): return MovingMNIST(digits=(images, torch.arange(60, device='cpu')%10), seed=1, num_digits=[1,2], num_frames=3, normalize=(.1,.3), **kw)
-    found = [make(motion=m, targets=SOME, color='random', background=pictures, drift=(1,2)) for m in MOTIONS]
+    found = [make(motion=m, targets=SOME, color='random', background=pictures, drift=(1,2), img_size=96 if m=='collide' else 64) for m in MOTIONS] # Full images are large discs
     return [raw([ds[3], ds.get_batch(2), ds.denormalize(ds.get_batch(1)[0]), vars(ds.draw(1))['drift']]) for ds in found] + [raw(make(digit_size=20)[0])]
 
 

@@ -1,5 +1,5 @@
 "Splits, sources, and downloads that fail, stop halfway, or run twice at the same time"
-import functools, gzip, hashlib, http.server, subprocess, sys, textwrap, threading
+import functools, gzip, hashlib, http.server, json, math, os, subprocess, sys, textwrap, threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from torchvision.transforms import functional as TF
 
 from torch_moving_mnist import digits as module
 from torch_moving_mnist.data import MovingMNIST
-from torch_moving_mnist.digits import FAMILY, SPLITS, load_digits, partition
+from torch_moving_mnist.digits import FAMILY, SPLITS, checksum, load_digits, partition
 
 
 def idx(array):
@@ -351,3 +351,186 @@ def test_numbered_class_names_are_not_words():
     assert load_digits(items).names is None
     items.classes = ['cat','dog']
     assert load_digits(items).names==('cat','dog')
+
+
+SHAPES = 'square','ellipse','heart','triangle','star'
+
+
+def polygon(corners):
+    "Whether a point is inside a polygon, given by its corners in order: the number of sides to its right is odd"
+    def inside(x, y):
+        odd = False
+        for (a,b),(c,d) in zip(corners, corners[1:] + corners[:1]): odd ^= (b>y)!=(d>y) and x<a + (y-b)*(c-a)/(d-b)
+        return odd
+    return inside
+
+
+def corners(n, radius, inner=None):
+    "Corners of a regular polygon, the first above the centre; with an inner radius, a star's"
+    radii = [radius] if inner is None else [radius, inner]
+    count = n*len(radii)
+    return [(radii[i % len(radii)]*math.sin(2*math.pi*i/count), -radii[i % len(radii)]*math.cos(2*math.pi*i/count)) for i in range(count)]
+
+
+def heart(x, y):
+    "A unit square on its corner and two half discs, with the centre of mass at 0"
+    u,v = (x-y)/2**.5 + (math.pi/2 + 2/3)/(8 + 2*math.pi),(-x-y)/2**.5 + (math.pi/2 + 2/3)/(8 + 2*math.pi)
+    return max(abs(u), abs(v))<.5 or math.hypot(u-.5, v)<.5 or math.hypot(u, v-.5)<.5
+
+
+TRIANGLE,STAR = corners(3, 1),corners(5, 1, math.cos(math.radians(72))/math.cos(math.radians(36)))
+INSIDE = dict( # Each shape anew, of any size, with its area
+    square=(lambda x, y, ratio: max(abs(x), abs(y))<.5, lambda ratio: 1),
+    ellipse=(lambda x, y, ratio: math.hypot(x, y/ratio)<1, lambda ratio: math.pi*ratio),
+    heart=(lambda x, y, ratio: heart(x, y), lambda ratio: 1 + math.pi/4),
+    triangle=(lambda x, y, ratio: polygon(TRIANGLE)(x, y), lambda ratio: 3*3**.5/4),
+    star=(lambda x, y, ratio: polygon(STAR)(x, y), lambda ratio: abs(sum(a*d - b*c for (a,b),(c,d) in zip(STAR, STAR[1:] + STAR[:1])))/2))
+
+
+def brute_force(name, size, ratio, turn, n=12):
+    "Share of each pixel that a shape covers, one pixel and one point at a time"
+    inside,area = INSIDE[name]
+    cos,sin,scale = math.cos(2*math.pi*turn),math.sin(2*math.pi*turn),size/area(ratio)**.5
+    out = np.zeros((28,28))
+    for row in range(28):
+        for col in range(28):
+            for i in range(n):
+                for j in range(n):
+                    x,y = (col + (j+.5)/n - 14)/scale,(row + (i+.5)/n - 14)/scale
+                    out[row,col] += inside(x*cos + y*sin, y*cos - x*sin, ratio)/n**2
+    return out
+
+
+@pytest.mark.parametrize('variant', [11, 699])
+@pytest.mark.parametrize('label,name', [*enumerate(SHAPES)])
+def test_shapes_cover_what_counting_points_finds(label, name, variant):
+    "At tips, where two sides cross one part of a pixel, a pixel may differ by a twentieth of white"
+    size,ratio,turn = module._shape_variants()[:,variant].tolist()
+    drawn,counted = module._draw_shapes()[0][5*variant + label,0].double().numpy()/255,brute_force(name, size, ratio, turn)
+    assert np.abs(drawn - counted).max()<.05 and np.sqrt(((drawn - counted)**2).mean())<.004
+    assert abs(drawn.sum()/counted.sum() - 1)<.005 and abs(counted.sum()/size**2 - 1)<.005
+
+
+def test_every_shape_has_the_area_of_its_square():
+    images,labels = module._draw_shapes()
+    sizes = torch.from_numpy(module._shape_variants()[0])
+    for label in range(5):
+        areas = images[labels==label].double().sum((1,2,3))/255
+        assert (areas/sizes**2 - 1).abs().max()<.01
+
+
+def test_shapes_are_drawn_the_same_where_no_pixel_is_left_out():
+    "Every pixel divided into parts gives the same as the pixels near the boundary alone"
+    size,ratio,turn = (o[:,None,None] for o in module._shape_variants())
+    points = np.arange(28*4)/4 + .125 - 14
+    cos,sin = module._unit_vectors(turn)
+    for label,distance in enumerate(module._SHAPES.values()):
+        for some in np.split(np.arange(700), 14):
+            x,y,c,s = points/size[some],points[:,None]/size[some],cos[some],sin[some]
+            parts = np.clip(.5 - 4*distance(x*c + y*s, y*c - x*s, ratio[some])*size[some], 0, 1)
+            whole = np.rint(np.rint(255*parts).reshape(-1,28,4,28,4).mean((2,4)))
+            assert np.array_equal(whole, module._draw_shapes()[0][5*some + label,0].numpy())
+
+
+@pytest.mark.parametrize('name', SHAPES)
+def test_symmetry_of_shapes(name):
+    def draw(turn): return module._draw_shape(module._SHAPES[name], np.full(1, 10.7), np.full(1, .6), np.full(1, turn))[0]
+    assert np.array_equal(draw(0), draw(0)[:,::-1]) and np.array_equal(draw(.07), draw(-.07)[:,::-1]) and not np.array_equal(draw(.07), draw(-.07))
+    assert np.array_equal(draw(.07 + .25), np.rot90(draw(.07), -1)) # Clockwise
+    n = dict(square=4, ellipse=2, heart=1, triangle=3, star=5)[name]
+    def differ(a, b): return np.abs(draw(a).astype(int) - draw(b)).max()
+    assert differ(.03, .03 + 1/n)<16 and differ(.03, .03 + 1/(2*n))>100
+    upper,lower = draw(0)[:14].sum(),draw(0)[14:].sum()
+    assert (upper==lower)==(name in ('square','ellipse'))
+
+
+def test_shapes_split_evenly_with_names():
+    found = {s: load_digits('shapes', split=s) for s in SPLITS}
+    assert [len(o) for o in found.values()]==[2500,500,500]
+    contents = [{im.tobytes() for im in o.images.numpy()} for o in found.values()]
+    everything = {im.tobytes() for im in module._draw_shapes()[0].numpy()}
+    assert [len(o) for o in contents]==[2500,500,500] and set.union(*contents)==everything and len(everything)==3500
+    for o in found.values():
+        assert o.names==SHAPES and o.labels.bincount().tolist()==[len(o)//5]*5 and o.images.dtype==torch.uint8 and o.images.shape[1:]==(1,28,28)
+    for label in range(5): # Each split has small and large ones, at all angles
+        for o in found.values():
+            areas = o.images[o.labels==label].double().sum((1,2,3))/255
+            assert areas.min()<55 and areas.max()>160
+    variants = module._shape_variants()
+    for some in (slice(0,500), slice(500,600), slice(600,700)):
+        for row,lo,hi in zip(variants, (7,.5,0), (13,1,1)):
+            assert np.histogram(row[some], 10, (lo,hi))[0].min()>=.06*len(row[some])
+
+
+def test_shapes_have_the_same_bytes_on_every_machine():
+    "Sines and cosines that are rounded are not close to a tie, so their last digits do not matter; the checksum is that of the images"
+    assert load_digits('shapes').checksum=='e9d6302d51f781037cf9ec2a712d6a0c'
+    assert checksum(*module._draw_shapes())=='7c94ccbbc10e4cd1063073a1d16f387b'
+    for turns in (module._shape_variants()[2], *(np.arange(2*n)/(2*n) for n in (3,4,5))):
+        for f in (np.cos, np.sin):
+            x = 2**20*f(2*np.pi*turns)
+            assert np.abs(x - np.floor(x) - .5).min()>1e-6
+        assert all((o*2**20 % 1==0).all() for o in module._unit_vectors(turns))
+
+
+def test_shapes_do_not_depend_on_threads_or_default_dtypes():
+    code = """if True:
+        import torch
+        torch.set_num_threads(3)
+        torch.set_default_dtype(torch.float64)
+        from torch_moving_mnist.digits import load_digits
+        print(load_digits('shapes').checksum)"""
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '3'})
+    assert r.stdout.strip()==load_digits('shapes').checksum
+
+
+def test_cached_shapes_cannot_be_modified():
+    load_digits('shapes').images.zero_()
+    assert load_digits('shapes').images.max()==255 and module._draw_shapes()[0] is module._draw_shapes()[0]
+
+
+def shapes(**kw): return MovingMNIST(**{**dict(digits='shapes', num_digits=[1,2,3], num_frames=5, normalize=False, seed=0), **kw})
+
+
+@pytest.mark.parametrize('preset', ['canonical', 'svg', 'mmnist++'])
+def test_presets_move_shapes(preset):
+    ds = MovingMNIST.preset(preset, digits='shapes', seed=0, targets=['labels','caption'])
+    frames,target = ds[0]
+    assert frames.amax()>200 and set(target['labels'].tolist())<=set(range(-1,5)) and any(o in target['caption'] for o in SHAPES)
+    assert repr(ds).count("'shapes', 2,500 train images")==1
+
+
+def test_classes_and_sizes_of_shapes():
+    stars = shapes(classes=[4], digit_size=40, num_digits=2, targets=['labels'])
+    assert len(stars.digits)==500 and stars.digits.images.shape[2:]==(40,40) and stars.draw(50).digit.max()>100
+    assert stars.get_batch(20)[1]['labels'].unique().tolist()==[4]
+    resized = TF.pil_to_tensor(TF.resize(TF.to_pil_image(load_digits('shapes', classes=[4]).images[0]), (40,40)))
+    assert (resized.int() - stars.digits.images[0].int()).abs().max()<=1
+
+
+def test_captions_name_shapes():
+    words = [shapes(classes=[k], num_digits=1, motion='reflect', color=(1,0,0), targets=['caption'])[3][1]['caption'] for k in range(5)]
+    assert [o[:len(f'A red {name} ')] for o,name in zip(words, SHAPES)]==[f'A red {name} ' for name in SHAPES]
+    plain = shapes(classes=[1], num_digits=1, targets=['caption'])[0][1]['caption']
+    assert plain.startswith('An ellipse ')
+
+
+def test_coloured_shapes_have_the_hue_of_their_colour():
+    grey,red = shapes().get_batch(4),shapes(color=(1,.5,0)).get_batch(4)
+    assert (red[:,:,0]-grey[:,:,0]).abs().max()<=1/255 and (red[:,:,1] - grey[:,:,0]/2).abs().max()<=1/255 and red[:,:,2].max()==0
+
+
+@pytest.mark.parametrize('kw', [dict(), dict(classes=[2,4]), dict(digit_size=32, split='test', color='random')])
+def test_recipes_of_shapes(kw):
+    ds = shapes(**kw)
+    again = MovingMNIST.from_recipe(json.loads(json.dumps(ds.recipe)))
+    assert ds.recipe['digits']=='shapes' and again.fingerprint==ds.fingerprint and torch.equal(again.get_batch(4), ds.get_batch(4))
+    assert len({o.fingerprint for o in (ds, shapes(), shapes(digits='fonts'))})==(3 if kw else 2)
+
+
+@pytest.mark.parametrize('kw,error,message', [
+    (dict(digits='shape'), ValueError, "digits='shape'; expected one of .*'fonts', 'shapes'. Did you mean 'shapes'"),
+    (dict(digits='shapes', classes=[5]), ValueError, r'classes=\[5\] holds 5; expected some of \[0, 1, 2, 3, 4\]'),
+    (dict(digits='shapes', classes=['star']), ValueError, r"classes=\['star'\] holds 'star'; expected some of \[0, 1, 2, 3, 4\]")])
+def test_mistakes_about_shapes_are_refused(kw, error, message):
+    with pytest.raises(error, match=message): load_digits(**kw)

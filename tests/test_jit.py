@@ -175,10 +175,10 @@ def test_warmup_leaves_nothing_to_compile(three, tmp_path):
     everything = """
         import torch
         from torch_moving_mnist.data import MovingMNIST
-        from torch_moving_mnist.truth import TARGETS
+        from torch_moving_mnist.truth import available_targets
         pictures = torch.zeros(2,3,32,32, dtype=torch.uint8)
-        for composite in ('max','sum','over'):
-            targets = [o for o in TARGETS if o!='cover' or composite=='over']
+        for composite in ('max','sum','over','opaque'):
+            targets = available_targets(composite, background=True)
             ds = MovingMNIST(digits='fonts', composite=composite, background=pictures, targets=targets, normalize=False, color='random')
             ds[0], ds.get_batch(3)
         for motion in ('bounce','affine'):

@@ -260,13 +260,15 @@ def test_baselines_on_the_canonical_test_set():
     assert line.mean()<total['mean frame'].mean() and line[0]<20 and line[-1]>total['mean frame'][-1]
 
 
-@pytest.mark.parametrize('kw', [dict(), dict(color='random'), dict(background=torch.arange(251, dtype=torch.uint8).expand(1,50,251), drift=(1,3)), dict(motion='affine'), dict(motion='subpixel_bounce'), dict(num_digits=[1,3])], ids=str)
+@pytest.mark.parametrize('kw', [dict(), dict(color='random'), dict(background=torch.arange(251, dtype=torch.uint8).expand(1,50,251), drift=(1,3)), dict(motion='affine'), dict(motion='subpixel_bounce'), dict(num_digits=[1,3]), dict(motion='collide')], ids=str)
 def test_straight_lines_are_right_until_the_first_bounce(kw):
     ds = canonical(**kw)
     scene,context = ds.draw(indices=range(60)),10
     line = straight_on(scene, context)
     assert line.angle.shape[-1]==10 and not line.bounces.any()
-    free = (scene.bounces[:,:,context:]>0).cumsum(-1)==0
+    hit = scene.bounces>0 if scene.collisions is None else (scene.bounces>0) | scene.collisions.any(2)
+    free = hit[:,:,context:].cumsum(-1)==0
+    assert line.collisions is None
     off = (line.translate - scene.translate[:,:,context:]).abs().amax(-1)[free & (scene.digit>=0)[:,:,None]]
     assert off.max()<(1e-6 if ds.motion=='affine' else 1.5) and len(off)>100
     if scene.drift is not None: assert torch.allclose(line.drift, scene.drift[:,context:], atol=1e-6)
@@ -395,8 +397,10 @@ def test_results_print_save_and_plot(tmp_path, capsys):
 
 def test_protocols_are_those_of_the_papers():
     frames = {k: (o.context, o.settings['num_frames']) for k,o in PRESETS.items()}
-    assert frames=={'canonical': (10,20), 'canonical-tfds': (10,20), 'svg': (5,15), 'srvp': (5,25), 'srvp-deterministic': (5,100), 'mmnist++': (10,20), 'affine': (None,10)}
+    assert frames=={'canonical': (10,20), 'canonical-tfds': (10,20), 'svg': (5,15), 'srvp': (5,25), 'srvp-deterministic': (5,100), 'mmnist++': (10,20), 'affine': (None,10),
+                     'noisy-dynamic': (10,20), 'noisy-perceptual': (10,20), 'noisy-missing': (10,20), 'mfmnist': (10,20), 'mmnist-cifar': (10,20)}
     for name,(context,n) in frames.items():
+        if 'digits' in PRESETS[name].settings: continue # With other images it is another dataset
         ds = MovingMNIST.preset(name, digits='fonts', normalize=False, seed=0)
         again = MovingMNIST.from_recipe(json.loads(json.dumps(ds.recipe)))
         assert ds.context==again.context==(context or n//2) and ds.protocol==again.protocol

@@ -20,20 +20,21 @@ def equal(a, b): return all(torch.equal(getattr(a, k), getattr(b, k)) for k in (
 # Settings from the papers, independent of the presets: name, canvas, digit side, digits, frames, composite, motion
 TABLE = [('canonical', 64, 28, [2], 20, 'max', 'bounce'), ('canonical-tfds', 64, 28, [2], 20, 'max', 'reflect'), ('svg', 64, 32, [2], 15, 'sum', 'stochastic_bounce'),
          ('srvp', 64, 28, [2], 25, 'sum', 'subpixel_bounce'), ('srvp-deterministic', 64, 28, [2], 100, 'sum', 'subpixel_bounce'), ('mmnist++', 64, 28, [3], 20, 'max', 'trajgru'),
-         ('affine', 64, 28, [1,2,3], 10, 'max', 'affine')]
+         ('affine', 64, 28, [1,2,3], 10, 'max', 'affine'), *[(f'noisy-{o}', 64, 28, [2], 20, 'max', 'bounce') for o in ('dynamic','perceptual','missing')], ('mfmnist', 64, 28, [2], 20, 'max', 'bounce')]
+NEED_MORE = ['mmnist-cifar'] # Pictures, which the user gives
 
 
 @pytest.mark.parametrize('name,canvas,side,digits,frames,composite,motion', TABLE, ids=[o[0] for o in TABLE])
 def test_presets(source, name, canvas, side, digits, frames, composite, motion):
     ds = MovingMNIST.preset(name, **source, seed=0)
     assert (ds.canvas_size, tuple(ds.digits.images.shape[-2:]), ds.num_digits, ds.num_frames, ds.composite, ds.motion)==((canvas,canvas), (side,side), digits, frames, composite, motion)
-    assert ds[0].shape==(frames,1,canvas,canvas) and ds[0].dtype==torch.uint8 and ds[0].amax((1,2,3)).min()>0
+    assert ds[0].shape==(frames,1,canvas,canvas) and ds[0].dtype==torch.uint8 and ds.render(ds.draw(indices=[0])).amax((2,3,4)).min()>0
     x = ds.get_batch(2)
-    if name!='affine': assert torch.equal(x, ds.render(ds.draw(indices=[0,1]))/255)
+    if name!='affine': assert torch.equal(x, ds[[0,1]]/255) and (ds.corrupt is not None or torch.equal(ds[[0,1]], ds.render(ds.draw(indices=[0,1]))))
 
 
 def test_presets_are_all_listed_and_explained():
-    assert list(MovingMNIST.presets())==[o[0] for o in TABLE]==list(PRESETS)
+    assert list(MovingMNIST.presets())==[*[o[0] for o in TABLE], *NEED_MORE]==list(PRESETS) and [k for k,o in PRESETS.items() if o.needs]==NEED_MORE
     for name,o in PRESETS.items(): assert o.settings.keys()==o.reasons.keys() and MovingMNIST.presets()[name]==o.source
 
 
@@ -70,7 +71,8 @@ def test_a_recipe_restores_the_dataset(source, kw, capsys):
 def test_every_setting_that_affects_a_sequence_is_in_the_fingerprint(fonts):
     different = [dict(), dict(num_digits=2), dict(num_frames=6), dict(img_size=65), dict(concat=False), dict(normalize=True), dict(normalize=(.1,.2)), dict(split='test'), dict(composite='sum'),
                  dict(interpolation='nearest'), dict(seed=1), dict(length=5), dict(affine_params=dict(angle=(0,1))), dict(motion='velocity'), dict(motion='reflect'), dict(classes=[1]), dict(digit_size=30),
-                 dict(motion='reflect', motion_params=dict(speed=.2)), dict(where=lambda s: s.digit[:,0]>=0), dict(digits=load_digits('fonts').images), dict(digits=load_digits('fonts').images.flip(0))]
+                 dict(motion='reflect', motion_params=dict(speed=.2)), dict(corrupt='noise'), dict(corrupt='noise', corrupt_params=dict(std=.3)), dict(corrupt='blur'), dict(motion='bounce'), dict(motion='bounce', motion_params=dict(noise=.2)),
+                 dict(where=lambda s: s.digit[:,0]>=0), dict(digits=load_digits('fonts').images), dict(digits=load_digits('fonts').images.flip(0))]
     prints = [fonts(**kw).fingerprint for kw in different]
     assert len(set(prints))==len(prints) and all(len(o)==12 for o in prints)
     assert fonts().fingerprint==fonts(transform=len).fingerprint==prints[0]

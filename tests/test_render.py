@@ -110,16 +110,17 @@ def test_composites_of_whole_pixel_layers(composite, channels, data):
                 ink = digits[index[0,k],:,r,c].tolist()
                 for ch in range(channels):
                     new,old = ink[ch]*gain[k].item(), frame[ch][y][x]
-                    frame[ch][y][x] = {'max': max(old,new), 'sum': old + new, 'over': new if any(ink) else old}[composite]
+                    frame[ch][y][x] = {'max': max(old,new), 'sum': old + new, 'over': new if any(ink) else old, 'opaque': new if any(ink) else old}[composite]
+                    if composite=='over' and channels==1: frame[ch][y][x] = new + (1 - ink[0]/255)*old
     expected = torch.tensor(frame).clamp(0,255).round().byte()
     matrix = torch.stack([place(*o.tolist()) for o in at])[None,:,None]
     assert torch.equal(render(digits, index, matrix, (4,6), gain[None,:,None], composite)[0,0], expected)
 
 
-def test_over_blends_half_covered_pixels():
+def test_opaque_digits_blend_where_half_covered():
     digits = torch.tensor([[[[200,200],[200,200]]],[[[100,100],[100,100]]]], dtype=torch.uint8)
     under,above = place(2,1),place(2.5,1)
-    row = render(digits, torch.tensor([[0,1]]), torch.stack([under,above])[None,:,None], (4,6), composite='over')[0,0,0,1]
+    row = render(digits, torch.tensor([[0,1]]), torch.stack([under,above])[None,:,None], (4,6), composite='opaque')[0,0,0,1]
     assert row.tolist()==[0, 0, 50+100, 100, 50, 0]
 
 

@@ -15,9 +15,9 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.motion import MOTIONS
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
-from torch_moving_mnist.engine.reference import Backdrop, blend, expand_gain, trace_reference
+from torch_moving_mnist.engine.reference import OPACITY_LEVELS, Backdrop, blend, effective_composite, expand_gain, trace_reference
 from torch_moving_mnist.scene import Scene, with_fields
-from torch_moving_mnist.truth import TARGETS, as_sample, boxes_of, caption, ground_truth, labels, per_frame, show_truth
+from torch_moving_mnist.truth import TARGETS, as_sample, available_targets, boxes_of, caption, ground_truth, labels, needs_pixels, per_frame, show_truth
 
 FONTS = load_digits('fonts')
 COLOURED = (torch.stack([o.images[:60,0] for o in (FONTS, load_digits('fonts', split='valid'), load_digits('fonts', split='test'))], 1), torch.arange(60) % 7) # Three digits in three channels
@@ -25,7 +25,7 @@ PICTURES = (torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 VARIANTS = {
     'plain': {}, 'wide': dict(img_size=(33,70), num_digits=[1,5]), 'odd': dict(img_size=(101,45), num_digits=1), 'nearest': dict(interpolation='nearest'), 'channels': dict(digits=COLOURED),
     'coloured': dict(color='random', num_digits=[4]), 'background': dict(background=PICTURES, drift=(1,3)), 'grey background': dict(background=PICTURES[:,:1], drift=(0,2), color=[(1,0,0),(0,0,0),(.5,1,1)], interpolation='nearest')}
-CASES = list(itertools.product(MOTIONS, COMPOSITES, VARIANTS))
+CASES = sorted(itertools.product(MOTIONS, COMPOSITES, VARIANTS), key=lambda o: o[1]=='opaque') # The position is the seed
 B,T = 20,4
 
 def by_reference(scene, digits, names, composite='max', interpolation='bilinear', pictures=None):
@@ -48,9 +48,9 @@ def wild(seed, B=30, K=4, T=3, digit=(28,28), canvas=(64,64), whole=False, scale
 @functools.lru_cache(maxsize=2)
 def case(motion, composite, variant):
     "A dataset, some of its Scenes, their frames, and all targets"
-    ds = MovingMNIST(**{**dict(digits='fonts', num_digits=[1,2,3], num_frames=T, normalize=False, seed=CASES.index((motion,composite,variant)), motion=motion, composite=composite), **VARIANTS[variant]})
+    ds = MovingMNIST(**{**dict(digits='fonts', num_digits=[1,2,3], num_frames=T, normalize=False, seed=CASES.index((motion,composite,variant)), motion=motion, composite=composite), **VARIANTS[variant], **(dict(num_digits=[1,2]) if (motion,variant)==('collide','wide') else {})})
     scene = ds.draw(indices=range(B))
-    names = [o for o in TARGETS if (o!='cover' or composite=='over') and (o!='backdrop' or ds.pictures is not None)]
+    names = available_targets(composite, ds.pictures is not None)
     return ds, scene, ds.render(scene), ds.truth(scene, names)
 
 
@@ -87,7 +87,7 @@ def test_boxes_are_the_tightest_around_the_ink(whole_truth):
     "Torchvision's boxes end at the centre of the last pixel, ours at its edge"
     ds,scene,frames,truth = whole_truth
     ink = (truth['layers'].clamp(0,255).round()>=1).any(3)
-    if 'cover' in truth: ink |= truth['cover'][:,:,:,0]>.5
+    if 'cover' in truth: ink |= truth['cover'][:,:,:,0]>OPACITY_LEVELS[effective_composite(ds.composite, ds.digits.images)]
     assert torch.equal(truth['masks'], ink)
     for boxes,masks in (('boxes','masks'), ('modal_boxes','modal_masks')):
         there = truth[masks].flatten(3).any(3)
@@ -128,8 +128,8 @@ def test_visible_digit_follows_the_rule_for_one_pixel(whole_truth):
         for k in reversed(range(len(layers))):
             share = np.float32(cover[k])*through
             through *= 1 - np.float32(cover[k])
-            if level(max(layers[k]))<1 and cover[k]<=.5: continue
-            if ds.composite=='over': bid = share
+            if level(max(layers[k]))<1 and cover[k]<=OPACITY_LEVELS.get(effective_composite(ds.composite, ds.digits.images), 1): continue
+            if ds.composite in OPACITY_LEVELS: bid = share
             else:
                 alone = [max(v, o) if ds.composite=='max' else np.float32(v) + np.float32(o) for v,o in zip(layers[k], back)]
                 bid = level(max(layers[k]))*any(level(a)>level(o) for a,o in zip(alone, back))
@@ -204,7 +204,7 @@ def test_slot_contents(whole_truth):
 
 def test_compiled_loops_equal_the_reference(whole_truth):
     ds,scene,frames,truth = whole_truth
-    names = [o for o in truth if TARGETS[o].of is None and o!='boxes']
+    names = [o for o in truth if needs_pixels(o)]
     reference = by_reference(scene, ds.digits, names, ds.composite, ds.interpolation, ds.pictures)
     for name in names:
         ours,theirs = truth[name].double(),reference[name].double()
@@ -232,7 +232,7 @@ def still_there(frames, flow, valid):
     return frames[:,:-1,0].double()[valid], later[:,:,0][valid], (grid.abs()<=1).all(-1)[valid]
 
 
-@pytest.mark.parametrize('composite', ['max','over'])
+@pytest.mark.parametrize('composite', ['max','opaque'])
 @pytest.mark.parametrize('motion', ['bounce','reflect','stochastic_bounce','subpixel_bounce'])
 def test_whole_pixel_flow_points_to_the_same_value(motion, composite):
     ds = MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=6, normalize=False, seed=1, motion=motion, composite=composite, img_size=(50,64))
@@ -290,11 +290,11 @@ def test_backgrounds_flow_with_their_drift():
        spread=st.floats(0,1.5), whole=st.booleans())
 def test_random_scenes(composite, interpolation, seed, K, T, canvas, scale, spread, whole):
     scene = wild(seed, 4, K, T, (28,28), canvas, whole, scale, spread)
-    names = [o for o in TARGETS if o!='backdrop' and (o!='cover' or composite=='over')]
+    names = available_targets(composite)
     truth = ground_truth(scene, FONTS, names, composite, interpolation)
     ds = MovingMNIST(digits='fonts', normalize=False, composite=composite, interpolation=interpolation)
     assert torch.equal(composed(ds, truth), ds.render(scene))
-    reference = by_reference(scene, FONTS, [o for o in names if TARGETS[o].of is None and o!='boxes'], composite, interpolation)
+    reference = by_reference(scene, FONTS, [o for o in names if needs_pixels(o)], composite, interpolation)
     for name,o in reference.items():
         off = (truth[name].double() - o.double()).abs()>1e-2
         assert off.sum()<=4 + .004*off.numel(), name # Samples halfway between two pixels, and levels at the threshold
@@ -312,7 +312,7 @@ def test_poses_that_cannot_be_rendered_are_safe(entry, value):
     broken[1] = value
     scene = with_fields(scene, **{entry: broken}) # `Scene` refuses what is not finite
     for composite in COMPOSITES:
-        truth = ground_truth(scene, FONTS, [o for o in TARGETS if o not in ('backdrop','cover')], composite)
+        truth = ground_truth(scene, FONTS, available_targets(), composite)
         fine = ground_truth(scene[[0,2]], FONTS, ['masks','flow','visibility','boxes'], composite)
         for name,o in fine.items(): assert torch.equal(truth[name][[0,2]], o)
         if not math.isfinite(value): assert not truth['masks'][1].any() and not truth['boxes'][1].any() and not truth['visibility'][1].any()
@@ -325,13 +325,13 @@ def test_no_access_outside_any_array():
         sys.path.insert(0, sys.argv[1])
         import torch
         torch.set_num_threads(1)
-        from test_truth import COMPOSITES, FONTS, INTERPOLATIONS, TARGETS, dataclasses, ground_truth, wild
+        from test_truth import COMPOSITES, FONTS, INTERPOLATIONS, available_targets, dataclasses, ground_truth, wild
         small = dataclasses.replace(FONTS, images=FONTS.images[:6,:,10:18,10:15])
         for seed,(canvas,scale) in enumerate([((7,5), 1.), ((5,40), 9.), ((12,3), .1), ((1,1), 2.), ((6,9), -1e300)]):
             for whole in (False, True):
                 scene = wild(seed, 2, 3, 2, (8,5), canvas, whole, scale, 1., 6)
                 for c in COMPOSITES:
-                    for i in INTERPOLATIONS: ground_truth(scene, small, [o for o in TARGETS if o!='backdrop' and (o!='cover' or c=='over')], c, i)
+                    for i in INTERPOLATIONS: ground_truth(scene, small, available_targets(c), c, i)
         print('done')''')
     r = processes.run(code, os.path.dirname(__file__), warn=['ignore'], env={'NUMBA_DISABLE_JIT': '1'})
     assert r.stdout=='done\n', r.stderr
@@ -352,7 +352,7 @@ def test_any_number_of_threads_gives_the_same(fonts):
 
 # ---- Datasets
 
-ALL = [o for o in TARGETS if o not in ('cover','backdrop')]
+ALL = available_targets()
 
 
 def test_a_sample_is_a_pair(make):
@@ -365,6 +365,7 @@ def test_a_sample_is_a_pair(make):
         if name=='pose':
             for k,v in o.items(): assert torch.equal(v, truth['pose'][k][0])
         elif name=='caption': assert o==truth['caption'][0]
+        elif name=='clean': assert torch.equal(o, frames) and torch.equal(truth['clean'], batch) # Normalised in a batch
         else: assert torch.equal(o.as_subclass(torch.Tensor), truth[name][0].flatten(0,1) if name in ('boxes','modal_boxes') else truth[name][0]), name
     for name in ('boxes','modal_boxes'):
         o = target[name]
@@ -548,7 +549,7 @@ def test_captions_of_custom_labels():
 
 BAD = [
     ('boxs', ValueError, "targets='boxs'; expected one of 'labels'.*Did you mean 'boxes'"), (['labels','visiblity'], ValueError, "'visiblity'.*Did you mean 'visibility'"), (['labels','labels'], ValueError, 'contains duplicates'), (5, TypeError, 'targets=5; expected a list of names'),
-    ([5], TypeError, 'targets=5; expected one of'), ({'labels':1}, TypeError, 'expected a list of names'), (['cover'], ValueError, "expected composite='over', or no 'cover'"), ('backdrop', ValueError, "expected background=…, or no 'backdrop'"), (None, TypeError, 'targets=None'),
+    ([5], TypeError, 'targets=5; expected one of'), ({'labels':1}, TypeError, 'expected a list of names'), (['cover'], ValueError, "expected composite='over' or 'opaque', or no 'cover'"), ('backdrop', ValueError, "expected background=…, or no 'backdrop'"), (None, TypeError, 'targets=None'),
 ]
 
 

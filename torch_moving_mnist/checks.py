@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_MEAN', 'MIN_STD', 'MAX_STD', 'MAX_FRAMES', 'shorten', 'check_count', 'check_length', 'check_number', 'to_float',
            'check_flag', 'check_function', 'check_choice', 'edit_distance', 'check_params', 'check_range',
-           'check_canvas_size', 'check_num_digits', 'check_color', 'check_drift', 'check_device', 'check_normalize',
-           'check_stats', 'stats_fit', 'check_times', 'out_of_range', 'check_indices']
+           'check_canvas_size', 'check_num_digits', 'check_color', 'check_drift', 'check_lifetime', 'check_device',
+           'check_normalize', 'check_stats', 'stats_fit', 'check_times', 'out_of_range', 'check_indices']
 
 # %% ../nbs/00_checks.ipynb #b1bc8251
 import difflib, math, operator, reprlib
@@ -197,10 +197,22 @@ def check_color(
 def check_drift(
     drift,               # Range of speeds (lo, hi), pixels per frame
     has_background:bool, # Whether there is anything to move
+    name='drift',        # Or 'foreground_drift'
 )->tuple:                # `(lo, hi)`, floats
-    "Accept a range of background speeds"
-    lo,hi = check_range('drift', drift, 0)
-    if hi and not has_background: raise ValueError(f"drift={shorten(drift)} has no effect without a background; expected background=…")
+    "Accept a range of speeds of backgrounds or foregrounds"
+    (lo,hi),what = check_range(name, drift, 0),'background' if name=='drift' else 'foreground'
+    if hi and not has_background: raise ValueError(f"{name}={shorten(drift)} has no effect without a {what}; expected {what}=…")
+    return lo,hi
+
+def check_lifetime(
+    lifetime, # Numbers of frames (lo, hi), whole; None: all frames
+):            # `(lo, hi)`, ints, or None
+    "Accept a range of whole numbers of frames"
+    if lifetime is None: return None
+    expected = 'expected a range (lo, hi) of whole numbers of frames, lo ≤ hi, or None'
+    if not isinstance(lifetime, (tuple, list)) or len(lifetime)!=2: raise TypeError(f"lifetime={shorten(lifetime)}; {expected}")
+    lo,hi = (check_count('lifetime', o, 1, MAX_FRAMES) for o in lifetime)
+    if lo>hi: raise ValueError(f"lifetime={shorten(lifetime)}; {expected}")
     return lo,hi
 
 # %% ../nbs/00_checks.ipynb #838275be

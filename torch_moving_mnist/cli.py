@@ -15,7 +15,7 @@ from fastcore.script import CliError, call_parse
 from .checks import shorten
 from .data import MovingMNIST
 from .digits import FAMILY
-from .truth import TARGETS
+from .truth import available_targets
 from .utils import atomic_path, save_gif, show_images
 
 # %% ../nbs/60_cli.ipynb #0d92ae12
@@ -59,7 +59,7 @@ def _write(batch, out):
 @call_parse
 def preview(
     path:str='.',               # Folder with MNIST, or folder to download it to (torchvision's root)
-    digits:str='mnist',         # mnist, fashion, kmnist, emnist, qmnist, or fonts, which needs no download
+    digits:str='mnist',         # mnist, fashion, kmnist, emnist, qmnist, mnist-binary; or fonts or shapes, which need no download
     num_frames:int=10,          # Frames in a sequence
     num_digits:str='1,2,3',     # Digits in a sequence: one of these numbers, with equal probability
     img_size:int=64,            # Side of the canvas, pixels
@@ -82,7 +82,7 @@ def warmup():
     from torch_moving_mnist.jit import cache_folders
     start = time.perf_counter()
     settings = dict(digits='fonts', num_digits=2, normalize=False, seed=0)
-    MovingMNIST(**settings, composite='over', targets=[o for o in TARGETS if o!='backdrop']).get_batch(2)
+    MovingMNIST(**settings, composite='over', targets=available_targets('over')).get_batch(2)
     MovingMNIST(**settings, motion='bounce')[0] # Whole pixels, which are copied
     folders = [o for o in cache_folders() if any(o.glob('*.nbc'))]
     kept = f'kept in {folders[0]}' if folders else f'not kept: none of {shorten(list(map(str, cache_folders())))} can be written to'

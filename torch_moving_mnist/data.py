@@ -6,7 +6,7 @@
 __all__ = ['check_attribute', 'describe_dataset', 'MovingMNIST']
 
 # %% ../nbs/40_data.ipynb #0d1cc2dc
-import inspect, os
+import math, os
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,14 @@ from torchvision import tv_tensors
 
 from .checks import (
     MAX_FRAMES, check_canvas_size, check_choice, check_color, check_count, check_device, check_drift, check_flag, check_function,
-    check_indices, check_normalize, check_num_digits, check_times, edit_distance, out_of_range, shorten)
-from .digits import SPLITS, Digits, check_digit_size, ink_boxes, load_digits, load_pictures
+    check_indices, check_lifetime, check_normalize, check_num_digits, check_times, edit_distance, out_of_range, shorten)
+from .corrupt import check_corrupt, check_corrupt_params, corrupt_frames
+from .digits import (
+    FITS, SPLITS, Digits, check_digit_size, fit_pictures, ink_boxes, ink_circles, load_digits, load_pictures)
 from .draw import draw_chunks, draw_scene
 from .engine import COMPOSITES, INTERPOLATIONS, render
 from .files import save_dataset
-from .motion import affine_params, check_motion
+from .motion import affine_params, check_motion, check_room
 from .presets import PRESETS
 from .recipe import check_keys, check_reproduced, digest, protocol_of, recipe_of, settings_of, warn_of_version
 from .scene import Scene, check_scene, with_fields
@@ -41,6 +43,13 @@ def _check_params(ds, **given): # One of `affine_params` and `motion_params`
     model,params = check_motion(ds.motion, **given)
     return params if model.takes in given else None
 
+def _check_num_digits(ds, num_digits):
+    "Numbers of digits that fit on the canvas, for a motion in which they never overlap"
+    numbers = check_num_digits(num_digits)
+    if ds.circles is not None and check_motion(ds.motion)[0].apart:
+        check_room(torch.tensor(max(numbers), device='cpu'), ds.circles[:,2].max().cpu(), ds.canvas_size)
+    return numbers
+
 def _check_composite(ds, composite):
     "A rule that goes with the targets that are set"
     check_choice('composite', composite, COMPOSITES)
@@ -50,24 +59,28 @@ def _check_composite(ds, composite):
 _CHECKS = dict( # Setting → function of the dataset and the new value
     affine_params=lambda ds, o: _check_params(ds, affine_params=o),
     motion_params=lambda ds, o: _check_params(ds, motion_params=o),
-    num_digits=lambda ds, o: check_num_digits(o),
+    num_digits=_check_num_digits,
     num_frames=lambda ds, o: check_count('num_frames', o, 1, MAX_FRAMES),
     concat=lambda ds, o: check_flag('concat', o),
     color=lambda ds, o: check_color(o),
     drift=lambda ds, o: check_drift(o, ds.pictures is not None),
+    foreground_drift=lambda ds, o: check_drift(o, ds.occluders is not None, 'foreground_drift'),
+    lifetime=lambda ds, o: check_lifetime(o),
     where=lambda ds, o: check_function('where', o),
+    corrupt=lambda ds, o: check_corrupt(o),
+    corrupt_params=lambda ds, o: check_corrupt_params(ds.corrupt, o),
     composite=lambda ds, o: _check_composite(ds, o),
     interpolation=lambda ds, o: check_choice('interpolation', o, INTERPOLATIONS),
-    targets=lambda ds, o: check_targets(o, ds.composite, ds.digits.labels is not None, ds.pictures is not None),
+    targets=lambda ds, o: check_targets(o, ds.composite, ds.digits.labels is not None, ds.pictures is not None, ds.occluders is not None),
     seed=lambda ds, o: None if o is None else check_count('seed', o, 0, 2**64-1),
     length=lambda ds, o: check_count('length', o, 1, 2**63-1),
     transform=lambda ds, o: check_function('transform', o),
     batch_tfms=lambda ds, o: check_function('batch_tfms', o),
 )
-_FIXED = ('path','img_size','normalize','digits','classes','digit_size','split','motion','background','device','download',
-          'canvas_size','pictures','channels','ink','stats')
+_FIXED = ('path','img_size','normalize','digits','classes','digit_size','split','motion','background','background_fit','device','download',
+          'canvas_size','pictures','foreground','occluders','channels','ink','circles','stats')
 
-_NOT_KEPT = 'path','img_size','normalize','background','download' # Arguments that are no attributes
+_NOT_KEPT = 'path','img_size','normalize','background','foreground','download' # Arguments that are no attributes
 
 def check_attribute(
     name:str, # Name of a new attribute
@@ -94,6 +107,13 @@ def describe_dataset(ds)->str:
     if ds.pictures is not None:
         M,_,h,w = ds.pictures.shape
         rows.append(f'background: {M:,} images {h}×{w}, drift={ds.drift}')
+    if ds.occluders is not None:
+        M,_,h,w = ds.occluders.shape
+        rows.append(f'foreground: {M:,} images {h}×{w}, foreground_drift={ds.foreground_drift}')
+    if ds.lifetime is not None: rows.append('lifetime: {} to {} frames'.format(*ds.lifetime))
+    if ds.corrupt is not None:
+        name = getattr(ds.corrupt, '__name__', repr(ds.corrupt))
+        rows.append('corrupt: ' + ', '.join([name, *(f'{k} {v}' for k,v in ds.corrupt_params.items())]))
     rows.append(f'length: {ds.length:,}, ' + ('fresh sequences every time (seed=None)' if ds.seed is None else f'seed={ds.seed}'))
     if ds.targets: rows.append(f"targets: {', '.join(ds.targets)}")
     rows += [f"batch_tfms: {' '.join(str(ds.batch_tfms).split())}", f'device: {ds.device}']
@@ -126,10 +146,11 @@ class MovingMNIST(Dataset):
         True: a sequence is one tensor `(T,C,H,W)`. False: a list of T tensors `(C,H,W)`.
     normalize : bool, 'measured' or (mean, std), default True
         Statistics of `batch_tfms`. True: estimated for MNIST's white digits on black, whatever the digits are
-        (`canvas_stats`). 'measured': measured on rendered sequences. (mean, std): these, numbers in units of
+        (`canvas_stats`). 'measured': measured on rendered sequences, without corruption. (mean, std): these, numbers in units of
         white or one list per channel, mean inside ±1,000, std from 10⁻¹² to 10⁶. False: `get_batch` converts to float only.
     digits : str, Tensor, ndarray, (images, labels), (images, labels, names) or dataset, default 'mnist'
-        Source of digit images: 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'fonts' (needs no download);
+        Source of digit images: 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'mnist-binary' (MNIST with levels above 1 made
+        white), 'fonts' or 'shapes' (these two need no download);
         a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`; a pair (images, labels), or with a list of names, one for each label,
         which captions use; a torchvision-style dataset, whose `classes` are used likewise.
     classes : list of int, default None
@@ -142,7 +163,7 @@ class MovingMNIST(Dataset):
         are 'valid'. Your own images are divided 5 : 1 : 1 in the order given, so shuffle them if they are sorted.
     motion : str or function, default 'affine'
         Name of a motion model, or a function of your own. 'affine' goes from one random pose to another in a
-        straight line; digits may leave the canvas.
+        straight line; digits may leave the canvas. In 'collide' they bounce off each other and never overlap.
     motion_params : dict or SimpleNamespace, default None
         Parameters of motion models other than 'affine' and 'velocity'. Parameters left out keep their
         defaults.
@@ -151,16 +172,34 @@ class MovingMNIST(Dataset):
         each digit draws one; 'random': any hue. None: grey levels stay as they are.
     background : Tensor, ndarray or dataset, default None
         Images behind the digits, one for each sequence: uint8 `(H,W)`, `(C,H,W)` or `(M,C,H,W)` of any size,
-        or a dataset. They repeat where they are smaller than the canvas, or drift past their edges. None:
-        black.
+        or a dataset. None: black.
+    background_fit : str, default 'tile'
+        What happens where they are smaller than the canvas, or drift past their edges: 'tile': they repeat; 'mirror': they repeat
+        mirrored, without seams, in four times the memory; 'resize': they are first resized to the canvas, with bicubic interpolation.
     drift : (float, float), default (0,0)
         Range of the backgrounds' speeds, pixels per frame, up to 10⁶, in any direction.
+    foreground : Tensor, ndarray, PIL image, list or dataset, default None
+        Images with alpha in front of everything, one for each sequence: uint8 `(C,H,W)` or `(M,C,H,W)`, C 2 (grey level, alpha) or 4
+        (red, green, blue, alpha), of any size. They repeat beyond their edges. None: nothing is in front.
+    foreground_drift : (float, float), default (0,0)
+        As `drift`, of the foregrounds.
+    lifetime : (int, int), default None
+        Range of the number of frames for which a digit is there. It enters and leaves at a random moment, and is seen in at least one
+        frame. None: digits are there in all frames.
     where : function, default None
         Condition that sequences must meet: a function of a Scene that returns a bool tensor `(B,)`. Sequences
         that do not meet it are drawn again.
+    corrupt : str or function, default None
+        Damage to the frames that samples, batches and files have, but not to the ground truth, of which 'clean' are the frames without
+        damage: 'noise', 'missing' (black frames), 'hole' (a black square) or 'blur'; or a function of (frames, rng) that returns bytes
+        of the same shape: frames `(B,n,C,H,W)` uint8, which it may change, and random numbers for B sequences. None: none.
+    corrupt_params : dict or SimpleNamespace, default None
+        Parameters of the corruption. `frames`: (first, stop), the range of frames, None: all. 'noise': `std`, 0.1, in units of white.
+        'missing': `probability`, 0.2. 'hole': `size`, 24, in pixels, or (height, width). 'blur': `sigma`, 1.0, in pixels.
     composite : str, default 'max'
         How digits mix where they overlap, and with a background: 'max' (the brighter pixel), 'sum' (clipped
-        at white) or 'over' (a digit is opaque wherever it has ink, its dark rim included; slots later in K
+        at white), 'over' (as far as a digit is opaque: by its alpha or, where it has none, its grey level; slots later in K are nearer)
+        or 'opaque' (a digit is opaque wherever it has ink, its dark rim included; slots later in K
         are nearer).
     interpolation : str, default 'bilinear'
         How digit images are sampled: 'bilinear' or 'nearest'.
@@ -211,6 +250,8 @@ class MovingMNIST(Dataset):
     color: Any
     drift: tuple[float, float]
     where: Callable[[Scene], Tensor] | None
+    corrupt: Any = None
+    corrupt_params: Any = None
     composite: str
     interpolation: str
     targets: Sequence[str]
@@ -220,7 +261,12 @@ class MovingMNIST(Dataset):
     batch_tfms: Callable[[Tensor], Tensor] | None
     digits: Digits
     pictures: Tensor | None
+    background_fit: str
+    occluders: Tensor | None
+    foreground_drift: tuple[float, float]
+    lifetime: tuple[int, int] | None
     canvas_size: tuple[int, int]
+    circles: Tensor | None = None
     stats: Any
     device: torch.device
 
@@ -241,8 +287,14 @@ class MovingMNIST(Dataset):
         motion_params: Mapping[str, Any] | SimpleNamespace | None = None,
         color: str | Sequence[float] | Sequence[Sequence[float]] | None = None,
         background: Tensor | np.ndarray | Dataset[Any] | None = None,
+        background_fit: str = 'tile',
         drift: tuple[float, float] = (0,0),
+        foreground: Any = None,
+        foreground_drift: tuple[float, float] = (0,0),
+        lifetime: tuple[int, int] | None = None,
         where: Callable[[Scene], Tensor] | None = None,
+        corrupt: str | Callable[..., Tensor] | None = None,
+        corrupt_params: Mapping[str, Any] | SimpleNamespace | None = None,
         composite: str = 'max',
         interpolation: str = 'bilinear',
         targets: str | Sequence[str] = (),
@@ -256,20 +308,38 @@ class MovingMNIST(Dataset):
         self.num_digits,self.num_frames,self.concat,self.seed = num_digits, num_frames, concat, seed
         self.composite,self.interpolation,self.color = composite, interpolation, color
         self.transform,self.where = transform, where
+        self.corrupt,self.corrupt_params = corrupt, corrupt_params
         self.device,self._cursor = check_device(device), Cursor()
         check_canvas_size(img_size, (1,1) if digit_size is None else check_digit_size(digit_size))
         if length is not None: self.length = length
         self.digits = load_digits(digits, path, split, check_flag('download', download), classes, digit_size).to(self.device)
         self.canvas_size = check_canvas_size(img_size, self.digits.images.shape[-2:])
-        self.pictures = None if background is None else load_pictures(background).to(self.device)
+        self.background_fit = check_choice('background_fit', background_fit, FITS)
+        self.pictures = self._load_background(background, background_fit)
+        self.occluders = None if foreground is None else load_pictures(foreground, 'foreground').to(self.device)
+        self.foreground_drift,self.lifetime = foreground_drift, lifetime
         self.targets,self.drift = targets, drift
-        self.ink = ink_boxes(self.digits.images) if 'ink' in inspect.signature(check_motion(motion)[0].draw).parameters else None
+        asks = check_motion(motion)[0].asks
+        self.ink = ink_boxes(self.digits.images) if 'ink' in asks else None
+        self.circles = ink_circles(self.digits.images).to(self._draw_device) if 'circle' in asks else None
+        self.num_digits = num_digits # Again: now it is known how many fit
         self._try_to_draw()
         if length is None: self.length = len(self.digits)
         self.classes = None if classes is None else np.ravel(classes).tolist()
         self.digit_size = None if digit_size is None else list(self.digits.images.shape[-2:])
         self.stats = self._find_stats(check_normalize(normalize, self.channels))
         self.batch_tfms = transforms_of(self.stats)
+        self._try_to_corrupt()
+
+    def _try_to_corrupt(self):
+        "Refuse now a function that does not return frames, unless that takes much memory"
+        shape = 1, self.num_frames, self.channels, *self.canvas_size
+        if callable(self.corrupt) and math.prod(shape)<=2**24: self.corrupted(torch.zeros(shape, dtype=torch.uint8, device='cpu'), [0])
+
+    def _load_background(self, background, fit):
+        "Background images as the canvas needs them, or None"
+        if background is not None: return fit_pictures(load_pictures(background), fit, self.canvas_size).to(self.device)
+        if fit!='tile': raise ValueError(f"background_fit={fit!r} without a background; expected background=…, or background_fit='tile'")
 
     def _try_to_draw(self):
         "Refuse now what cannot be drawn: the whole sequence for a condition, up to 256 frames for a motion of one's own"
@@ -284,6 +354,7 @@ class MovingMNIST(Dataset):
             if name in _FIXED and 'stats' in self.__dict__ and not (own and name in _NOT_KEPT): raise _refuse_change(name)
             if not own and not hasattr(self, name): check_attribute(name)
             super().__setattr__(name, _CHECKS[name](self, value) if name in _CHECKS else value)
+            if name=='corrupt': self.corrupt_params = None # Those of another corruption do not apply
 
     def __getstate__(self): return {**self.__dict__, '_cursor': self._cursor.copy()} # A copy of the dataset has a position of its own
 
@@ -306,8 +377,9 @@ class MovingMNIST(Dataset):
 
     @property
     def channels(self) -> int:
-        "Channels C of a frame: 3 where digits, colours or backgrounds have colour, else 1."
-        return max(self.digits.images.shape[1], 1 if self.color is None else 3, 1 if self.pictures is None else self.pictures.shape[1])
+        "Channels C of a frame: 3 where digits, colours, backgrounds or foregrounds have colour, else 1."
+        images = [o for o in (self.digits.images, self.pictures, self.occluders) if o is not None]
+        return 3 if self.color is not None or any(o.shape[1]>2 for o in images) else 1
 
     def __len__(self) -> int: return self.length
 
@@ -361,11 +433,12 @@ class MovingMNIST(Dataset):
         split = SPLITS.index(self.digits.split) + len(SPLITS)*measure
         model = check_motion(self.motion, self.affine_params, self.motion_params)
         ink = None if self.ink is None else self.ink.to(index.device)
-        pictures = None if self.pictures is None else (len(self.pictures), *self.pictures.shape[-2:])
+        pictures,front = (None if o is None else (len(o), *o.shape[-2:]) for o in (self.pictures, self.occluders))
         def draw(part, attempt=0, times=None):
             return draw_scene(seed, part, self.num_digits, T, len(images), images.shape[-2:], self.canvas_size, motion=model,
                               split=split, device=index.device, times=times, ink=ink, attempt=attempt,
-                              color=self.color, pictures=pictures, drift=self.drift)
+                              color=self.color, pictures=pictures, drift=self.drift, lifetime=self.lifetime, foregrounds=front,
+                              foreground_drift=self.foreground_drift, circles=self.circles, labels=self.digits.labels)
         poses = max(self.num_digits)*max(T if times is None or self.where else 1, 0 if times is None else len(times))
         return draw_chunks(draw, index, poses, self.where, times).to(self.device)
 
@@ -408,21 +481,55 @@ class MovingMNIST(Dataset):
         return self._truth(self._check_scene(scene), self.targets if targets is None else targets)
 
     def _truth(self, scene, targets, boxes=None):
-        return ground_truth(scene, self.digits, targets, self.composite, self.interpolation, self.pictures, boxes)
+        return ground_truth(scene, self.digits, targets, self.composite, self.interpolation, self.pictures, boxes, self.occluders)
 
     def _check_scene(self, scene):
-        check_scene(scene, self.digits, self.pictures is not None)
+        check_scene(scene, self.digits, self.pictures is not None, self.occluders is not None)
         return scene
 
     def _render(self, scene, stats=None, boxes=None):
-        args = engine_args(scene.to(self.device), self.digits, self.pictures)
+        args = engine_args(scene.to(self.device), self.digits, self.pictures, self.occluders)
         return render(**args, composite=self.composite, interpolation=self.interpolation, stats=stats, boxes=boxes)
 
     def _render_with_truth(self, scene, stats=None):
         "Frames, and their targets"
         boxes = torch.empty(*scene.angle.shape, 4, dtype=torch.float32, device=self.device) if 'boxes' in self.targets else None
-        target = self._truth(scene, self.targets, boxes) # First, while the Scene is in the processor's cache
-        return self._render(scene, stats, boxes), target
+        names = [o for o in self.targets if o!='clean'] # These are the frames
+        target = self._truth(scene, names, boxes) # First, while the Scene is in the processor's cache
+        frames = self._render(scene, stats, boxes)
+        if 'clean' in self.targets: target = {k: frames.clone() if k=='clean' else target[k] for k in self.targets}
+        return frames, target
+
+    @outside_graphs
+    def corrupted(self, frames: Tensor, indices: Any) -> Tensor:
+        """What `corrupt` makes of the frames of some sequences.
+
+        Parameters
+        ----------
+        frames : Tensor, (B,T,C,H,W) uint8
+            Clean frames, such as `ds.render(ds.draw(indices=indices))`. They are not changed.
+        indices : list, range or Tensor of int
+            Numbers of the B sequences, which decide the random numbers; negative ones count from the end.
+
+        Returns
+        -------
+        Tensor, (B,T,C,H,W) uint8
+            What `ds[indices]` has; without `corrupt`, `frames` themselves. Without a seed, another result every time.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `frames` are not bytes of B sequences, or a function returns something else.
+        """
+        if self.corrupt is None: return frames
+        seed,index = self._numbers(1, indices)
+        if not isinstance(frames, Tensor) or frames.dtype!=torch.uint8 or frames.ndim!=5 or len(frames)!=len(index):
+            raise ValueError(f"frames={shorten(frames)}; expected uint8 ({len(index)},T,C,H,W), of {len(index)} sequences")
+        return self._corrupt(frames.clone(), seed, index)
+
+    def _corrupt(self, frames, seed, index):
+        "Corrupt bytes in place"
+        return corrupt_frames(frames, self.corrupt, self.corrupt_params, seed, index, SPLITS.index(self.digits.split))
 
     # Samples
     @outside_graphs
@@ -458,8 +565,14 @@ class MovingMNIST(Dataset):
                             "expected a whole number")
         if isinstance(indices, slice): indices = range(*indices.indices(len(self)))
         check_count('number of indices', len(indices), 1, 2**24)
+        frames,target = self._bytes(indices)
+        return (frames, target) if self.targets else frames
+
+    def _bytes(self, indices):
+        "Frames of some sequences, and their targets or None"
         scene = self.draw(indices=indices)
-        return self._render_with_truth(scene) if self.targets else self.render(scene)
+        frames,target = self._render_with_truth(scene) if self.targets else (self.render(scene), None)
+        return (frames if self.corrupt is None else self._corrupt(frames, *self._numbers(1, indices))), target
 
     @outside_graphs
     def __getitems__(self, indices: Any) -> list[Any]:
@@ -480,9 +593,8 @@ class MovingMNIST(Dataset):
 
     def _samples(self, indices):
         "What `ds[i]` returns for each index, rendered as one batch"
-        scene = self.draw(indices=indices)
-        if not self.targets: return [finish_sample(o, None, self.concat, self.transform) for o in self.render(scene)]
-        frames,target = self._render_with_truth(scene)
+        frames,target = self._bytes(indices)
+        if not self.targets: return [finish_sample(o, None, self.concat, self.transform) for o in frames]
         return [finish_sample(o, as_sample(target, i, self.canvas_size), self.concat, self.transform) for i,o in enumerate(frames)]
 
     # Batches
@@ -507,9 +619,13 @@ class MovingMNIST(Dataset):
         return self._batch(*self._numbers(bs, indices))
 
     def _batch(self, seed, index):
-        scene,stats = self._draw(seed, index), stats_of(self.batch_tfms)
+        scene,clean = self._draw(seed, index), 'clean' in self.targets
+        stats = None if clean or self.corrupt is not None else stats_of(self.batch_tfms) # Otherwise the renderer normalises
         frames,target = self._render_with_truth(scene, stats) if self.targets else (self.render(scene, stats), None)
-        if stats is None and self.batch_tfms is not None: frames = self.batch_tfms(frames)
+        if self.corrupt is not None: frames = self._corrupt(frames, seed, index)
+        if stats is None and self.batch_tfms is not None:
+            frames = self.batch_tfms(frames)
+            if clean: target['clean'] = self.batch_tfms(target['clean'])
         return (frames, target) if self.targets else frames
 
     def batches(self, n: int | None = None, bs: int = 32, prefetch: int = 2) -> Batches:
@@ -677,7 +793,8 @@ class MovingMNIST(Dataset):
         return self._protocol()[1]
 
     def _protocol(self):
-        return protocol_of({**vars(self), 'img_size': list(self.canvas_size), 'background': self.pictures}, self.num_frames)
+        return protocol_of({**vars(self), 'img_size': list(self.canvas_size), 'background': self.pictures, 'digits': self.digits.name},
+                           self.num_frames)
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any], path: str | os.PathLike[str] = '.', **given: Any) -> 'MovingMNIST':
@@ -690,7 +807,7 @@ class MovingMNIST(Dataset):
         path : str or path, default '.'
             Folder in which torchvision finds MNIST, or to which it downloads it.
         **given
-            Images and functions that a recipe cannot hold (`digits`, `background`, `motion`, `where`), arguments
+            Images and functions that a recipe cannot hold (`digits`, `background`, `motion`, `where`, `corrupt`), arguments
             that it does not decide (`targets`, `transform`, `device`, `download`), and any setting to replace.
 
         Returns
@@ -722,7 +839,7 @@ class MovingMNIST(Dataset):
             Folder in which torchvision finds MNIST, or to which it downloads it.
         **overrides
             Other parameters of `MovingMNIST`. Where they change the motion, the preset's `motion_params` no
-            longer apply.
+            longer apply; where they change `corrupt`, its `corrupt_params`.
 
         Returns
         -------
@@ -732,10 +849,12 @@ class MovingMNIST(Dataset):
         Raises
         ------
         ValueError
-            Where the name is unknown. The message offers the nearest one.
+            Where the name is unknown, and the message offers the nearest one, or where the preset needs images that are not given.
         """
-        settings = PRESETS[check_choice('name', name, PRESETS)].settings
-        if 'motion' in overrides: settings = {k: o for k,o in settings.items() if k!='motion_params'}
+        known = PRESETS[check_choice('name', name, PRESETS)]
+        if known.needs and overrides.get(known.needs) is None:
+            raise ValueError(f"name={name!r} without {known.needs}; expected {known.needs}={known.example}")
+        settings = {k: o for k,o in known.settings.items() if not (k.endswith('_params') and k.removesuffix('_params') in overrides)}
         return cls(path, **{**settings, **overrides})
 
     @classmethod

@@ -316,7 +316,7 @@ def compare(pred: Tensor, true: Tensor) -> Table:
 # %% ../nbs/50_metrics.ipynb #add59f37
 _MOVING = 'angle', 'translate', 'scale', 'shear', 'stretch', 'gain'
 _LEAST = dict(scale=1e-3, stretch=1e-3, gain=0)
-_STRAIGHT = 'affine', 'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce' # Between bounces, poses are linear in time
+_STRAIGHT = 'affine', 'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce', 'collide' # Between bounces, poses are linear in time
 
 def line_through(
     x,      # Values at times 0, 1, …, `(…,t)`
@@ -338,6 +338,7 @@ def straight_on(
     "Every digit goes on in a straight line: as between its bounces before and after the last frame seen, or as in the last two frames seen"
     n,device,dtype = scene.angle.shape[-1],scene.angle.device,scene.angle.dtype
     t,bounced = torch.arange(n, device=device),scene.bounces>0
+    if scene.collisions is not None: bounced = bounced | scene.collisions.any(2) # Digits also bounce off each other
     first = (t*(bounced & (t<context))).amax(-1, keepdim=True)
     end = t.where(bounced & (t>=context), n).amin(-1, keepdim=True).maximum(first+2)
     if curved: first,end = max(context-2, 0),max(context, 2)
@@ -348,31 +349,48 @@ def straight_on(
     fields = {k: o.clamp(min=_LEAST[k]) if k in _LEAST else o for k,o in fields.items()}
     if scene.drift is not None: fields['drift'] = go_on(scene.drift[:,None], torch.ones_like(t, dtype=dtype))[:,0]
     rest = select_frames(scene, new)
-    return with_fields(rest, bounces=torch.zeros_like(rest.bounces), **fields)
+    return with_fields(rest, bounces=torch.zeros_like(rest.bounces), collisions=None, **fields)
 
 # %% ../nbs/50_metrics.ipynb #f7d9ad2d
 def frames_only(ds):
-    "A dataset without targets and transforms"
+    "A dataset without transforms, and without targets but the clean frames of a file"
     if not hasattr(ds, 'context'): raise TypeError(f"ds is a {type(ds).__name__}; expected a MovingMNIST, or what `load` has opened")
     if getattr(ds, 'seed', 0) is None: raise ValueError("ds has seed=None; expected a dataset with a seed, so that the test set is fixed")
     if hasattr(ds, 'draw'): return ds # Its Scenes are rendered without them
     ds = copy.copy(ds)
-    vars(ds).update(targets=(), transform=None, concat=True)
+    vars(ds).update(targets=tuple(o for o in ds.targets if o=='clean'), transform=None, concat=True)
     return ds
 
 def check_context(ds, context):
     "Number of frames to see, with at least one left to predict"
     if ds.num_frames<2: raise ValueError(f"ds has num_frames={ds.num_frames}; expected at least 2")
-    return ds.context if context is None else check_count('context', context, 1, ds.num_frames-1)
+    context = ds.context if context is None else check_count('context', context, 1, ds.num_frames-1)
+    _check_clean(ds, context)
+    return context
 
-def _frames_of(ds, indices):
-    "Frames of some sequences as floats, `(B,T,C,H,W)`"
-    return (ds.render(ds.draw(indices=indices)) if hasattr(ds, 'draw') else ds[indices]).float()/255
+def _check_clean(ds, context):
+    "Refuse a file in which the frames to predict are corrupted, and not kept without corruption"
+    if hasattr(ds, 'draw') or 'clean' in ds.targets or not (ds.recipe or {}).get('corrupt'): return
+    damaged = ds.recipe['corrupt_params']['frames']
+    if damaged is None or damaged[1]>context:
+        raise ValueError(f"ds holds corrupted frames to predict (corrupt_params has frames={damaged}, and context is {context}); expected "
+                         "a file with the target 'clean', or MovingMNIST.from_recipe(saved.recipe, path)")
+
+def _frames_of(ds, indices, context):
+    "Frames to see, which may be corrupted, and clean frames to predict, floats `(B,t,C,H,W)`"
+    if hasattr(ds, 'draw'):
+        clean = ds.render(ds.draw(indices=indices))
+        frames = ds.corrupted(clean, indices)
+    elif ds.targets:
+        frames,target = ds[indices]
+        clean = target['clean']
+    else: frames = clean = ds[indices]
+    return frames[:,:context].float()/255,clean[:,context:].float()/255
 
 def mean_frame(ds, context):
     "Mean of the frames to see, `(C,H,W)`"
     n = min(len(ds), 1024)
-    total = sum(_frames_of(ds, range(i, min(i+64, n)))[:,:context].sum((0,1), dtype=torch.float64) for i in range(0, n, 64))
+    total = sum(_frames_of(ds, range(i, min(i+64, n)), context)[0].sum((0,1), dtype=torch.float64) for i in range(0, n, 64))
     return (total/(n*context)).float()
 
 # %% ../nbs/50_metrics.ipynb #81ba5013
@@ -392,8 +410,8 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     -------
     dict of Tensor, (B,T-context,C,H,W) float32
         'black'; 'mean frame': the mean of the frames to see, of the first 1,024 sequences; 'last frame': a copy of the last frame seen;
-        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces before and after the last frame seen
-        ('velocity', 'trajgru' and motions of your own: as in the last two frames seen); 'true scene': the frames themselves.
+        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces, off walls or each other, before and after the last
+        frame seen ('velocity', 'trajgru' and motions of your own: as in the last two frames seen); 'true scene': the frames themselves.
 
     Raises
     ------
@@ -404,11 +422,10 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     """
     ds = frames_only(ds)
     context,indices = check_context(ds, context),check_indices(indices, len(ds))
-    return _baselines(ds, indices, context, _frames_of(ds, indices), mean_frame(ds, context))
+    return _baselines(ds, indices, context, *_frames_of(ds, indices, context), mean_frame(ds, context))
 
-def _baselines(ds, indices, context, frames, mean):
-    true,last = frames[:,context:],frames[:,context-1:context]
-    found = {'black': torch.zeros_like(true), 'mean frame': mean.expand_as(true), 'last frame': last.expand_as(true)}
+def _baselines(ds, indices, context, seen, true, mean):
+    found = {'black': torch.zeros_like(true), 'mean frame': mean.expand_as(true), 'last frame': seen[:,-1:].expand_as(true)}
     if not hasattr(ds, 'draw'): return found
     line = straight_on(ds.draw(indices=indices), context, ds.motion not in _STRAIGHT)
     return {**found, 'straight line': ds.render(line).float()/255, 'true scene': true}
@@ -505,7 +522,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         `(B,T-context,C,H,W)`. Gradients are off. For a model of normalised batches, use the training set's transforms:
         `lambda seen: train.denormalize(model(train.batch_tfms((seen*255).byte())))`. Set a module to `eval()` yourself.
     ds : MovingMNIST or SavedDataset
-        The test set: with a seed, or a file that `load` has opened.
+        The test set: with a seed, or a file that `load` has opened. With `corrupt`, `predict` sees damaged frames, and clean ones count.
+        A file in which frames to predict are damaged needs the target 'clean'.
     n : int, default None
         Number of sequences. None: all, at most 10,000.
     bs : int, default 64
@@ -541,11 +559,10 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
     mean,rows = mean_frame(ds, context),{}
     for first in _progress(range(0, n, bs), check_flag('progress', progress)):
         indices = range(first, min(first+bs, n))
-        frames = _frames_of(ds, indices)
-        seen,true = frames[:,:context],frames[:,context:]
+        seen,true = _frames_of(ds, indices, context)
         with torch.no_grad():
             drawn = [scores_of_frames(_predicted(predict, seen, true, convention), true, convention) for _ in range(samples)]
-            fixed = {k: scores_of_frames(o, true, convention) for k,o in _baselines(ds, indices, context, frames, mean).items()}
+            fixed = {k: scores_of_frames(o, true, convention) for k,o in _baselines(ds, indices, context, seen, true, mean).items()}
         for k,o in {'prediction': best_of(drawn), **fixed}.items(): rows.setdefault(k, []).append({name: x.cpu() for name,x in o.items()})
     joined = {k: {name: torch.cat([o[name] for o in parts]) for name in parts[0]} for k,parts in rows.items()}
     about = dict(convention=convention, n=n, samples=samples, context=context, horizon=ds.num_frames-context, recipe=ds.recipe,

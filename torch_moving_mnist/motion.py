@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['affine_params', 'velocity_params', 'MOTIONS', 'NEUTRAL', 'check_affine_params', 'interpolate_ranges', 'affine_motion',
            'velocity_motion', 'walls_hit', 'unit_vectors', 'bounce', 'reflect', 'stochastic_bounce', 'subpixel_bounce',
-           'trajgru', 'Motion', 'check_motion', 'check_pose']
+           'trajgru', 'check_room', 'collide', 'Motion', 'check_motion', 'check_pose']
 
 # %% ../nbs/20_motion.ipynb #4cd1bf54
 import contextlib, dataclasses, functools, inspect, math
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from .affine import affine_matrix, pose_of_entries, power_of_entries
-from .checks import check_choice, check_count, check_flag, check_number, check_params, check_range, shorten
-from .rng import Philox, below, cached_tensor
+from .checks import MAX_FRAMES, check_choice, check_count, check_flag, check_number, check_params, check_range, shorten
+from .rng import Philox, below, cached_tensor, normal
 
 # %% ../nbs/20_motion.ipynb #4a66849c
 affine_params = SimpleNamespace(
@@ -134,15 +134,22 @@ def unit_vectors(u):
     "Unit vectors `(…,2)` from numbers in [0,1), as fractions of a full turn"
     return torch.stack([(2*math.pi*u).cos(), (2*math.pi*u).sin()], -1)
 
-def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, **_):
+def _noisy_steps(rng, heading, speed, noise, noisy_frames, T):
+    "The step of each frame before any wall, a list of T tensors `(B,K,2)`; random numbers are added to the heading in the first frames"
+    n = T if noisy_frames is None else min(noisy_frames, T)
+    added = noise*normal(rng.words(n, *heading.shape[1:]))
+    return [speed*(heading + o) for o in added.unbind(1)] + [speed*heading]*(T-n)
+
+def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, noise=0, noisy_frames=None, **_):
     "Move at constant speed, clamp positions at the walls and truncate them to whole pixels"
     u = rng.uniform(num_digits, 3)
     free = _free_space(canvas_size, digit_size, times)
-    p,v = u[...,:2], speed*unit_vectors(u[...,2])
+    p,v,steps = u[...,:2], speed*unit_vectors(u[...,2]), None
+    if noise: v,steps = torch.ones_like(v), _noisy_steps(rng, unit_vectors(u[...,2]), speed, noise, noisy_frames, len(times))
     low,high = torch.zeros_like(free), torch.ones_like(free)
     path = []
-    for _ in range(len(times)):
-        p = p + v
+    for t in range(len(times)):
+        p = p + (v if steps is None else v*steps[t]) # With noise, v holds only the signs
         v = v.where((p>low) & (p<high), -v)
         p = p.clamp(0, 1)
         path.append(p)
@@ -291,6 +298,49 @@ def trajgru(rng, num_digits, times, *, canvas_size, digit_size, ink, speed, angl
     brightness = (-dim.log()*power).exp().expand_as(grown).contiguous()
     return dict(translate=path - (canvas-1)/2 - offset, bounces=walls_hit(push>0, push<0), angle=turned, scale=grown, gain=brightness)
 
+# %% ../nbs/20_motion.ipynb #c7c9ca5b
+def _cells(radius, canvas_size):
+    "Columns and rows of cells at least one pixel wider than a disc, `(…,2)` int64"
+    sides = cached_tensor(tuple(canvas_size[::-1]), torch.float64, radius.device)
+    return (sides/(2*radius[...,None] + 1)).floor().long()
+
+def check_room(
+    number:Tensor,     # Digits of each sequence, `(…)` int64
+    radius:Tensor,     # Radius of its largest disc, `(…)` float64, pixels
+    canvas_size:tuple, # (height, width), pixels
+)->Tensor:             # Columns and rows of cells, `(…,2)` int64
+    "Accept only as many discs as there are cells"
+    cells = _cells(radius, canvas_size)
+    if (cells.prod(-1)>=number).all(): return cells
+    most,largest = number.max().item(),radius.max()
+    raise ValueError(f"num_digits={most} with canvas_size={shorten(canvas_size)}; expected at most {_cells(largest, canvas_size).prod()}: "
+                     f"motion='collide' needs a cell of {2*largest+1:.1f} × {2*largest+1:.1f} pixels for each digit, "
+                     "one pixel more than the largest disc")
+
+# %% ../nbs/20_motion.ipynb #0673d3be
+_ROUNDS,_TRIES = 8,8 # Random places of all discs, and of each disc in them
+
+def collide(rng, num_digits, times, *, canvas_size, circle, digit, speed, **_):
+    "Move discs that bounce off each other and off the walls"
+    from torch_moving_mnist.loops import collide_discs, place_discs
+    device,(H,W) = times.device,canvas_size
+    tries,u = (rng.uniform(*o).cpu().numpy() for o in ((_ROUNDS, num_digits, _TRIES, 2), (num_digits, 5)))
+    filled,circle = (digit>=0).cpu(),circle.cpu()
+    radius = circle[...,2].where(filled, 0)
+    cells = check_room(filled.sum(1), radius.amax(1), canvas_size)
+    B,K,T = *filled.shape,len(times)
+    start,radius = np.empty((B,K,4)),radius.numpy()
+    place_discs(tries, u[...,:3], cells.numpy(), radius, float(W), float(H), np.empty(K+1, np.int64), start[...,:2])
+    pace,turn = torch.from_numpy(u[...,3:]).split(1, -1)
+    start[...,2:] = (interpolate_ranges(pace, [speed])*unit_vectors(turn[...,0])).numpy()
+    path,bounces,met = np.empty((B,K,T,2)),np.zeros((B,K,T), np.uint8),np.zeros((B,K,K,T), np.uint8)
+    memory = np.empty((K,5)),np.empty(K, np.int64),np.empty(K),np.empty(K, np.int64)
+    collide_discs(start, radius, float(W), float(H), *memory, path, bounces, met)
+    offset = circle[...,:2].where(filled[...,None], 0)
+    found = dict(translate=torch.from_numpy(path) - offset[:,:,None], bounces=torch.from_numpy(bounces),
+                 collisions=torch.from_numpy(met).view(torch.bool))
+    return {k: o.to(device) for k,o in found.items()}
+
 # %% ../nbs/20_motion.ipynb #8606449c
 def _check_with(spec, params=None):
     "Fill in defaults and check all values; `spec` maps each name to a pair (default, check)"
@@ -301,6 +351,11 @@ def _checked(**spec):
     "A function that checks parameters against `spec`"
     return functools.partial(_check_with, spec)
 
+def _check_bounce(params=None):
+    "Speed, and the two parameters of noise only where there is noise: without it the parameters are those of earlier versions"
+    p = _check_with(dict(speed=(.1,_fraction), noise=(0.,_noise), noisy_frames=(None,_some_frames)), params)
+    return p if p['noise'] else dict(speed=p['speed'])
+
 @dataclasses.dataclass(frozen=True)
 class Motion:
     "A motion model and its properties"
@@ -309,6 +364,16 @@ class Motion:
     any_time:bool=True        # Whether poses are defined at any time
     takes:str='motion_params' # Name of the argument that holds the parameters
     own:str=None              # Name of a user's function, whose result is checked; None: a model of this library
+    apart:bool=False          # Whether digits never overlap, so that the canvas must hold all of them
+
+    @functools.cached_property
+    def asks(self)->set:
+        "Facts about the images that the function names among its arguments"
+        with contextlib.suppress(ValueError): # Some callables have no signature
+            return {k for k,o in inspect.signature(self.draw).parameters.items() if k in _FACTS and o.kind!=o.VAR_KEYWORD}
+        return set()
+
+_FACTS = 'ink', 'circle', 'digit', 'label'
 
 # %% ../nbs/20_motion.ipynb #e72161db
 _fraction = functools.partial(check_number, least=0, most=1)
@@ -316,15 +381,20 @@ _whole = functools.partial(check_count, least=1, most=1000)
 _speed = functools.partial(check_range, least=0)
 _factor = functools.partial(check_range, least=.1, most=10)
 _margin = functools.partial(check_number, least=0, most=2**15)
+_noise = functools.partial(check_number, least=0, most=10)
+def _some_frames(name, n): return None if n is None else check_count(name, n, 1, MAX_FRAMES)
+
+_pace = functools.partial(check_range, least=0, most=100)
 MOTIONS = {
     'affine': Motion(affine_motion, check_affine_params, takes='affine_params'),
     'velocity': Motion(velocity_motion, _check_velocity_params, takes='affine_params'),
-    'bounce': Motion(bounce, _checked(speed=(.1,_fraction)), any_time=False),
+    'bounce': Motion(bounce, _check_bounce, any_time=False),
     'reflect': Motion(reflect, _checked(speed=(.1,_fraction))),
     'stochastic_bounce': Motion(stochastic_bounce, _checked(speed=(4,_whole)), any_time=False),
     'subpixel_bounce': Motion(subpixel_bounce, _checked(speed=(4,_whole), stochastic=(True,check_flag))),
     'trajgru': Motion(trajgru, _checked(speed=((0,3.6),_speed), angle=((-30,30),check_range), scale=((1/1.1,1.1),_factor),
-                                        gain=((.6,1),_factor), margin=(10,_margin)), any_time=False)}
+                                        gain=((.6,1),_factor), margin=(10,_margin)), any_time=False),
+    'collide': Motion(collide, _checked(speed=((2,5),_pace)), any_time=False, apart=True)}
 
 # %% ../nbs/20_motion.ipynb #195ad780
 def check_motion(
@@ -348,7 +418,12 @@ def check_motion(
 
 def _check_signature(model, params):
     "Check that a user's function accepts the arguments of a model"
-    given = [*_GIVEN, *check_params('motion_params', params)]
+    params = check_params('motion_params', params)
+    given = {*_GIVEN, *model.asks}
+    for key in params:
+        if key in given:
+            raise ValueError(f"key of motion_params={key!r} is an argument that the library passes; expected another name")
+    given = [*_GIVEN, *sorted(model.asks - {'ink'}), *params]
     with contextlib.suppress(ValueError): # Some callables have no signature
         try: inspect.signature(model.draw, follow_wrapped=False).bind_partial(None, 1, None, **dict.fromkeys(given))
         except TypeError as e:
@@ -371,8 +446,8 @@ def check_pose(
     if not isinstance(pose, dict) or 'translate' not in pose:
         raise TypeError(f"motion={name} returned {shorten(pose)}; expected a dict with translate, a tensor {(*bkt,2)}")
     for key,o in pose.items():
-        check_choice(f'key returned by motion={name}', key, [*NEUTRAL, 'bounces'])
-        shape = (*bkt,2) if key in ('translate','shear') else bkt
+        check_choice(f'key returned by motion={name}', key, [*NEUTRAL, 'bounces', 'collisions'])
+        shape = (*bkt,2) if key in ('translate','shear') else (*bkt[:2],*bkt[1:]) if key=='collisions' else bkt
         if not isinstance(o, Tensor) or o.shape!=shape:
             found = tuple(o.shape) if isinstance(o, Tensor) else shorten(o)
             raise ValueError(f"motion={name} returned {key} {found}; expected a tensor {shape}")
@@ -382,4 +457,6 @@ def check_pose(
     if 'bounces' in pose and (pose['bounces'].is_floating_point() or not ((pose['bounces']>=0) & (pose['bounces']<16)).all()):
         raise ValueError(f"motion={name} returned bounces {pose['bounces'].dtype} up to {pose['bounces'].max()}; "
                          "expected whole numbers in 0..15, as `walls_hit` returns them")
-    return {key: o.byte() if key=='bounces' else o.to(like) for key,o in pose.items()}
+    if 'collisions' in pose and pose['collisions'].dtype!=torch.bool:
+        raise ValueError(f"motion={name} returned collisions {pose['collisions'].dtype}; expected bool")
+    return {key: o.byte() if key=='bounces' else o if key=='collisions' else o.to(like) for key,o in pose.items()}

@@ -16,6 +16,8 @@ class Preset:
     source:str    # Paper or code that defines them
     reasons:dict  # Parameter → reason for its value
     context:int|None=None # Frames that a model sees; the others are predicted
+    needs:str|None=None # Argument that has to be given
+    example:str=''      # Of what to give, in code
 
 _SQUARE = '64×64 pixels, as in Srivastava et al.'
 _PIXELS = 'pixels in [0,1]'
@@ -66,6 +68,36 @@ _plus = Preset(
                 "(637 of MNIST's first 50,000 images have some); here they stay",
          normalize=_PIXELS), context=10)
 
+# %% ../nbs/21_presets.ipynb #ee5d0ce3
+_OPENSTL = 'OpenSTL, Tan et al. 2023, arXiv 2306.11249'
+_SEEN = 'the ten input frames alone; the frames to predict are clean'
+
+_dynamic = Preset(
+    {**_canonical.settings, 'motion_params': dict(noise=.2, noisy_frames=10)}, _OPENSTL,
+    {**_canonical.reasons, 'motion_params': 'normal numbers of deviation 0.2 are added to the unit heading in each of the ten '
+                                              'input frames'}, context=10)
+
+# %% ../nbs/21_presets.ipynb #0d516ad7
+_perceptual = Preset(
+    {**_canonical.settings, 'corrupt': 'hole', 'corrupt_params': dict(frames=(0,10), size=(24,24))}, _OPENSTL,
+    {**_canonical.reasons, 'corrupt': 'a black square at a random place in each frame', 'corrupt_params': f'24 pixels; {_SEEN}'},
+    context=10)
+_missing = Preset(
+    {**_canonical.settings, 'corrupt': 'missing', 'corrupt_params': dict(frames=(0,10), probability=.2)}, _OPENSTL,
+    {**_canonical.reasons, 'corrupt': 'frames are black at random', 'corrupt_params': f'with probability 0.2; {_SEEN}'}, context=10)
+
+# %% ../nbs/21_presets.ipynb #32ceffe4
+_fashion = Preset(
+    {**_canonical.settings, 'digits': 'fashion'}, _OPENSTL,
+    {**_canonical.reasons, 'digits': 'images of Fashion-MNIST'}, context=10)
+
+# %% ../nbs/21_presets.ipynb #88e79136
+_cifar = Preset(
+    {**_canonical.settings, 'digits': 'mnist-binary', 'background_fit': 'resize'}, _OPENSTL,
+    {**_canonical.reasons, 'digits': 'levels above 1 become white', 'background_fit': 'pictures are enlarged with bicubic interpolation',
+     'composite': 'the brighter pixel is kept, of digits and picture'},
+    context=10, needs='background', example='torchvision.datasets.CIFAR10(…)')
+
 # %% ../nbs/21_presets.ipynb #21e63c01
 _affine = Preset(
     dict(img_size=64, num_digits=[1,2,3], num_frames=10, composite='max', motion='affine', normalize=True),
@@ -75,4 +107,5 @@ _affine = Preset(
          motion='straight lines in pose space', normalize='statistics are estimated from the canvas size and the number of digits'))
 
 PRESETS = {'canonical': _canonical, 'canonical-tfds': _tfds, 'svg': _svg, 'srvp': _srvp, 'srvp-deterministic': _deterministic,
-           'mmnist++': _plus, 'affine': _affine}
+           'mmnist++': _plus, 'affine': _affine, 'noisy-dynamic': _dynamic, 'noisy-perceptual': _perceptual, 'noisy-missing': _missing,
+           'mfmnist': _fashion, 'mmnist-cifar': _cifar}

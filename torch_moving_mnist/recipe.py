@@ -17,6 +17,8 @@ from .presets import PRESETS
 
 # %% ../nbs/32_recipe.ipynb #b1f538e9
 _SETTINGS = ('color','drift','num_digits','num_frames','concat','affine_params','motion_params','composite','interpolation','seed','length')
+# Settings that earlier versions did not have, with the values that reproduce those versions. With these values, a recipe leaves them out.
+_ADDED = dict(corrupt=None, corrupt_params=None, background_fit='tile', lifetime=None, foreground=None, foreground_drift=[0,0])
 
 def _function_name(f): return f if f is None or isinstance(f, str) else {'function': getattr(f, '__qualname__', type(f).__qualname__)}
 
@@ -28,11 +30,15 @@ def recipe_of(
     try: settings = json.loads(json.dumps({k: getattr(ds, k) for k in _SETTINGS}))
     except TypeError as e:
         raise TypeError(f"a recipe cannot hold motion_params={shorten(ds.motion_params)}: {e}; expected what json can write") from e
-    background = None if ds.pictures is None else {'pictures': list(ds.pictures.shape), 'checksum': checksum(ds.pictures)}
+    def about(o): return None if o is None else {'pictures': list(o.shape), 'checksum': checksum(o)}
+    background,foreground = about(ds.pictures),about(ds.occluders)
+    added = {k: foreground if k=='foreground' else getattr(ds, k) for k in _ADDED}
+    added = {k: _function_name(o) if callable(o) else json.loads(json.dumps(o)) for k,o in added.items()}
     return dict(library='torch_moving_mnist', version=__version__, digits=digits.name, split=digits.split,
                 images=list(digits.images.shape), checksum=checksum(digits.images, digits.labels), background=background,
                 classes=ds.classes, digit_size=ds.digit_size, img_size=list(ds.canvas_size), normalize=ds.stats,
-                motion=_function_name(ds.motion), where=_function_name(ds.where), **settings)
+                motion=_function_name(ds.motion), where=_function_name(ds.where), **settings,
+                **{k: o for k,o in added.items() if o!=_ADDED[k]})
 
 def digest(
     recipe:dict, # What json can write
@@ -42,10 +48,10 @@ def digest(
 
 # %% ../nbs/32_recipe.ipynb #3c7d7d7e
 _NOT_SETTINGS = 'library', 'version', 'images', 'checksum'
-_KEYS = {*_NOT_SETTINGS, *_SETTINGS, 'digits', 'split', 'background', 'classes', 'digit_size', 'img_size', 'normalize', 'motion', 'where'}
-_ADDED = {} # Keys that earlier versions did not write, with the values that reproduce those versions
+_KEYS = {*_NOT_SETTINGS, *_SETTINGS, *_ADDED, 'digits', 'split', 'background', 'classes', 'digit_size', 'img_size', 'normalize',
+         'motion', 'where'}
 _NOT_DECIDED = 'targets', 'transform', 'device', 'download'
-_KINDS = dict(digits='the images', background='the background images')
+_KINDS = dict(digits='the images', background='the background images', foreground='the foreground images')
 
 def check_keys(
     recipe, # What `recipe_of` has returned, in this version or an earlier one
@@ -55,6 +61,7 @@ def check_keys(
     if not isinstance(recipe, dict) or recipe.get('library')!='torch_moving_mnist':
         raise ValueError(f"recipe={shorten(recipe)}; expected what `ds.recipe` has returned")
     recipe = {**_ADDED, **recipe}
+    if recipe.get('composite')=='over' and str(recipe.get('version')).startswith('0.1.'): recipe['composite'] = 'opaque' # The new name
     versions = f"it was made by version {recipe.get('version')}, and this is {__version__}"
     lacking,unknown = sorted(_KEYS - recipe.keys()),sorted(recipe.keys() - _KEYS, key=str)
     if unknown: raise ValueError(f"recipe has the unknown keys {shorten(unknown)}; expected the keys of `ds.recipe` ({versions})")
@@ -75,12 +82,14 @@ def settings_of(
     "Turn a recipe into arguments"
     settings = {k: o for k,o in recipe.items() if k not in _NOT_SETTINGS}
     for k in given: check_choice('argument of from_recipe', k, [*settings, *_NOT_DECIDED])
-    for k in [o for o in ('motion','where','background') if isinstance(settings[o], dict)] + ['digits']*(settings['digits']=='custom'):
+    lost = [o for o in ('motion','where','background','foreground','corrupt') if isinstance(settings[o], dict)]
+    for k in lost + ['digits']*(settings['digits']=='custom'):
         if k in given: continue
         raise ValueError(f"{k}=None; expected {_KINDS.get(k, 'the function')} of the recipe: {shorten(settings[k])}")
     other_motion = 'motion' in given and not (isinstance(settings['motion'], dict) and callable(given['motion']))
     for k in ('affine_params','motion_params'):
         if settings[k] is None or other_motion: del settings[k]
+    if 'corrupt' in given and not (isinstance(settings['corrupt'], dict) and callable(given['corrupt'])): del settings['corrupt_params']
     return {**settings, **given}
 
 def warn_of_version(recipe, stacklevel=3):
@@ -101,26 +110,29 @@ def check_reproduced(
     if found['checksum']!=recipe['checksum'] and not other_digits:
         raise ValueError(f"digits have checksum {found['checksum']} ({ds.digits}); "
                          f"expected the recipe's {shorten(recipe['checksum'])}, {recipe['images'][0]:,} images of {recipe['digits']!r}")
-    replaced = 'background' in given and (given['background'] is None or recipe['background'] is None)
-    if found['background']!=recipe['background'] and not replaced:
-        raise ValueError(f"background has {found['background']}; expected the recipe's {recipe['background']}")
+    for k in 'background','foreground':
+        replaced = k in given and (given[k] is None or recipe[k] is None)
+        if found.get(k)!=recipe[k] and not replaced: raise ValueError(f"{k} has {found.get(k)}; expected the recipe's {recipe[k]}")
 
 # %% ../nbs/32_recipe.ipynb #a7ee9e0c
+def _plain(params): return json.loads(json.dumps(params, default=repr)) # Lists in place of tuples
+
 def _is_like(
     found:Mapping,    # Settings of a dataset, or a recipe
     settings:Mapping, # Settings of a preset
 )->bool:
     "Whether a dataset has a preset's canvas, digits, motion and composite"
     def same(k, v):
-        if k=='motion_params': return all((found.get(k) or {}).get(name)==o for name,o in v.items())
+        if k in ('motion_params','corrupt_params'): return _plain({name: (found.get(k) or {}).get(name) for name in v})==_plain(v)
         sides = [v, v] if k in ('img_size','digit_size') else [v] if k=='num_digits' and isinstance(v, int) else v
         return found.get(k)==sides
     return all(same(k, v) for k,v in settings.items() if k not in ('num_frames','normalize'))
 
-def _is_exactly(found, settings):
-    "Whether nothing else differs either"
+def _is_exactly(found, settings, needs=None):
+    "Whether nothing else differs either; `needs` is the argument that a preset leaves to the user"
     if found.get('interpolation')!='bilinear' or 'digit_size' not in settings and found.get('digit_size') is not None: return False
-    if any(found.get(k) is not None for k in ('color','where','classes','background')): return False
+    foreign = {'color','where','classes','background','corrupt'} - settings.keys() - {needs}
+    if any(found.get(k) is not None for k in foreign): return False
     params = check_motion(settings['motion'], motion_params=settings.get('motion_params'))[1]
     return json.dumps(params, sort_keys=True)==json.dumps(found.get('motion_params'), sort_keys=True)
 
@@ -130,10 +142,13 @@ def protocol_of(
     num_frames:int,     # Frames of a sequence
 )->tuple:               # Frames to see, and the protocol in words
     "How many frames a model sees of a sequence"
-    for name,o in PRESETS.items() if found else ():
-        if not (o.context and num_frames>o.context and _is_like(found, o.settings)): continue
+    alike = [(_is_exactly(found, o.settings, o.needs), len(o.settings), name) for name,o in PRESETS.items()
+             if found and o.context and num_frames>o.context and _is_like(found, o.settings)]
+    if alike:
+        exact,_,name = max(alike, key=lambda o: o[:2]) # Of several, the one with most settings; of these, the first
+        o = PRESETS[name]
         words = f'{o.context} frames to see, {num_frames-o.context} to predict'
-        if not _is_exactly(found, o.settings): return o.context, f'{words}, as {name!r} has it; other settings differ from {o.source}'
+        if not exact: return o.context, f'{words}, as {name!r} has it; other settings differ from {o.source}'
         usual = o.settings['num_frames']
         return o.context, f'{name}: {words}; {o.source}' + (f', with {usual} frames' if num_frames!=usual else '')
     seen,why = num_frames//2,'no paper has these settings' if found else 'the settings are not known'

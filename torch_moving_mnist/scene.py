@@ -21,9 +21,10 @@ from .utils import atomic_path, regular_file
 
 # %% ../nbs/10_scene.ipynb #d5947201
 _AXES = dict(digit='BK', angle='BKT', translate='BKT2', scale='BKT', shear='BKT2', gain='BKT', stretch='BKT', bounces='BKT',
-             color='BK3', background='B', drift='BT2')
-_INTEGERS = dict(digit=torch.int64, background=torch.int64, bounces=torch.uint8) # All others are floats
-_OPTIONAL = 'color', 'background', 'drift'
+             color='BK3', background='B', drift='BT2', foreground='B', foreground_drift='BT2', present='BKT', collisions='BKKT')
+_INTEGERS = dict(digit=torch.int64, background=torch.int64, foreground=torch.int64, bounces=torch.uint8) # All others are floats
+_FLAGS = 'present', 'collisions' # bool
+_OPTIONAL = 'color', 'background', 'drift', 'foreground', 'foreground_drift', *_FLAGS
 _EXACT = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64 # Integers that are converted without loss
 
 def check_shapes(
@@ -38,28 +39,34 @@ def check_shapes(
     for name,found in shapes.items():
         expected = tuple(sides[o] for o in _AXES[name])
         if tuple(found)!=expected: raise ValueError(f"{name} has shape {tuple(found)}; expected {expected}")
-    if ('background' in shapes)!=('drift' in shapes): raise ValueError('background and drift belong together; expected both or none')
+    for pair in ('background','drift'), ('foreground','foreground_drift'):
+        if len(set(pair) & set(shapes))==1: raise ValueError(f"{' and '.join(pair)} belong together; expected both or none")
 
 # %% ../nbs/10_scene.ipynb #23f9dcc8
 def as_field(
     name:str, # Name of the field
     value,    # A tensor, or anything that becomes one
-)->Tensor:    # int64 or uint8 as the field requires; float64, or float32 where it is given
+)->Tensor:    # int64, uint8 or bool as the field requires; float64, or float32 where it is given
     "Convert one field of a Scene"
     dtype = _INTEGERS.get(name)
-    expected = f"expected {'whole numbers' if dtype else 'floats or whole numbers'}, ({','.join(_AXES[name])})"
+    kind = 'True and False' if name in _FLAGS else 'whole numbers' if dtype else 'floats or whole numbers'
+    expected = f"expected {kind}, ({','.join(_AXES[name])})"
     try:
         if not isinstance(value, (Tensor, np.ndarray, list, tuple)): raise TypeError
         x = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError, RuntimeError, OverflowError): raise TypeError(f"{name}={shorten(value)}; {expected}") from None
+    if name in _FLAGS and x.dtype==torch.bool and x.layout==torch.strided: return x
     if x.dtype in (torch.uint16, torch.uint32): x = x.long()
-    if x.dtype not in _EXACT and not (x.is_floating_point() and x.dtype.itemsize>=2 and not dtype) or x.layout!=torch.strided:
+    if name in _FLAGS and x.dtype==torch.bool and x.layout==torch.strided: return x
+    inexact = x.dtype not in _EXACT and not (x.is_floating_point() and x.dtype.itemsize>=2 and not dtype)
+    if name in _FLAGS or inexact or x.layout!=torch.strided:
         raise TypeError(f"{name} holds {x.dtype}{'' if x.layout==torch.strided else f', {x.layout}'}; {expected}")
     if dtype: return x if x.dtype==dtype or name=='bounces' else x.to(dtype)
     return x if x.dtype in (torch.float32, torch.float64) else x.double()
 
 # %% ../nbs/10_scene.ipynb #11dac94e
-_LIMITS = dict(digit=(-1,2**62), background=(0,2**62), bounces=(0,15), color=(0,1), drift=(-2**40,2**40)) # All others: finite
+_LIMITS = dict(digit=(-1,2**62), background=(0,2**62), bounces=(0,15), color=(0,1), drift=(-2**40,2**40),
+               foreground=(0,2**62), foreground_drift=(-2**40,2**40)) # All others: finite
 
 def check_values(
     fields:dict, # Field → tensor, of agreeing shapes
@@ -68,7 +75,7 @@ def check_values(
     filled = fields['digit']>=0
     for name,x in fields.items():
         finite = torch.finfo(x.dtype).max if x.is_floating_point() else 0
-        least,most = _LIMITS.get(name, (-finite,finite))
+        least,most = (0,1) if name in _FLAGS else _LIMITS.get(name, (-finite,finite))
         wrong = ~((x>=least) & (x<=most))
         if name!='digit' and _AXES[name].startswith('BK'): wrong &= filled.view(*filled.shape, *[1]*(x.ndim-2))
         if not wrong.any(): continue
@@ -147,9 +154,9 @@ def select_frames(
     t:Tensor, # Numbers of frames, `(n,)` int64
 ):            # A Scene of n frames
     "Some of the frames of a Scene"
-    drift = None if scene.drift is None else scene.drift[:,t]
-    poses = 'angle', 'translate', 'scale', 'shear', 'stretch', 'gain', 'bounces'
-    return with_fields(scene, drift=drift, **{k: getattr(scene, k)[:,:,t] for k in poses})
+    paths,poses = ('drift','foreground_drift'), ('angle','translate','scale','shear','stretch','gain','bounces','present')
+    def part(k): return None if (o := getattr(scene, k)) is None else o[:,t] if k in paths else o[...,t] if k=='collisions' else o[:,:,t]
+    return with_fields(scene, **{k: part(k) for k in (*paths, *poses, 'collisions')})
 
 # %% ../nbs/10_scene.ipynb #92d29fe0
 _UNITS = dict(angle='degrees', translate='pixels', scale='', shear='degrees', stretch='', gain='')
@@ -164,10 +171,15 @@ def describe_scene(scene)->str:
         o = getattr(scene, name)[filled]
         if o.numel(): rows.append(f'  {name:<10} {o.min():.4g} to {o.max():.4g} {unit}'.rstrip())
     if scene.bounces.any(): rows.append(f'  {"bounces":<10} {(scene.bounces[filled]>0).sum()}')
+    if scene.collisions is not None: rows.append(f'  {"collisions":<10} {scene.collisions.sum()//2}')
     if scene.color is not None: rows.append(f'  {"color":<10} {len(scene.color[filled].unique(dim=0))} different')
-    if scene.background is not None:
-        speed = scene.drift.diff(dim=1).norm(dim=-1).max() if T>1 and B else 0
-        rows.append(f'  {"background":<10} {len(scene.background.unique())} different, drifting at most {speed:.4g} pixels per frame')
+    for name,drift in ('background',scene.drift), ('foreground',scene.foreground_drift):
+        if drift is None: continue
+        speed = drift.diff(dim=1).norm(dim=-1).max() if T>1 and B else 0
+        rows.append(f'  {name:<10} {len(getattr(scene, name).unique())} different, drifting at most {speed:.4g} pixels per frame')
+    if scene.present is not None:
+        there = scene.present[filled].float().mean() if filled.any() else 0
+        rows.append(f'  {"present":<10} {there:.0%} of the frames of a digit')
     return '\n'.join(rows)
 
 # %% ../nbs/10_scene.ipynb #50b168f5
@@ -203,7 +215,7 @@ def read_header(
         if version!=(1,0): raise ValueError(f'it has format version {version}; expected (1, 0)')
         shape,_,dtype = np.lib.format.read_array_header_1_0(f, max_header_size=1000)
         n = f.tell() + math.prod(shape)*dtype.itemsize
-    kinds = 'U' if name=='digits' else 'iu' if name in _SIZES or name in _INTEGERS else 'iuf'
+    kinds = 'U' if name=='digits' else 'b' if name in _FLAGS else 'iu' if name in _SIZES or name in _INTEGERS else 'iuf'
     if dtype.kind not in kinds or not dtype.isnative or dtype.itemsize>(256 if name=='digits' else 8): raise ValueError(f'it holds {dtype}')
     if name not in _AXES and shape!=((2,) if name in _SIZES else ()): raise ValueError(f'it has shape {shape}')
     if info.file_size!=n: raise ValueError(f'it has {info.file_size:,} bytes; expected {n:,} for {dtype} {shape}')
@@ -274,10 +286,18 @@ class Scene:
     drift : Tensor, (B,T,2), pixels, default None
         (x, y) from the corner of the background image to the corner of the canvas, inside ±2⁴⁰. None where there is
         no background.
+    foreground : Tensor, (B,) int64, default None
+        Index of the picture in front of each sequence. None: nothing is in front.
+    foreground_drift : Tensor, (B,T,2), pixels, default None
+        As `drift`, of the foreground.
+    present : Tensor, (B,K,T) bool, default None
+        Whether the digit is there in each frame. None: all digits are there in all frames.
     bounces : Tensor, (B,K,T) uint8, default 0 everywhere
         Walls hit since the previous frame: the sum of 1 (left), 2 (right), 4 (top) and 8 (bottom).
     digits : str, default None
         Checksum of the digit images from which `ds.draw` has drawn. A dataset with other images refuses the Scene. None: not checked.
+    collisions : Tensor, (B,K,K,T) bool, default None
+        True where the digits of two slots have collided since the previous frame. None where digits pass through each other.
 
     Raises
     ------
@@ -299,8 +319,12 @@ class Scene:
     color: Tensor | None = None
     background: Tensor | None = None
     drift: Tensor | None = None
+    foreground: Tensor | None = None
+    foreground_drift: Tensor | None = None
+    present: Tensor | None = None
     bounces: Tensor = None # type: ignore[assignment]
     digits: str | None = None
+    collisions: Tensor | None = None
 
     def __post_init__(self) -> None:
         gain = as_field('gain', self.gain)
@@ -424,6 +448,7 @@ def check_scene(
     scene,               # The argument
     digits,              # `Digits` of the dataset
     has_background:bool, # Whether there are background images
+    has_foreground:bool=False, # Whether there are foreground images
 ):
     "Accept only a Scene that can be rendered with these images"
     digit_size = digits.images.shape[-2:]
@@ -432,5 +457,6 @@ def check_scene(
     if scene.digits is not None and scene.digits!=digits.checksum:
         raise ValueError(f"scene was drawn from digits with checksum {shorten(scene.digits)}; expected {digits.checksum}, "
                          f"the checksum of this dataset's: {digits}")
-    if scene.background is not None and not has_background:
-        raise ValueError("scene has backgrounds, but there are no background images; expected a dataset created with background=…")
+    for name,there in ('background',has_background), ('foreground',has_foreground):
+        if getattr(scene, name) is not None and not there:
+            raise ValueError(f"scene has {name}s, but there are no {name} images; expected a dataset created with {name}=…")

@@ -82,6 +82,10 @@ def patches_of(
     fields['translate'] = fields['translate'] + (corner.new_tensor([W,H]) - _SIDE)[None]/2 - corner[:,None,None]
     fields['color'] = None if scene.color is None else scene.color[b]
     if scene.background is not None: fields.update(background=scene.background[b], drift=(scene.drift[b,t] + corner)[:,None])
+    if scene.foreground is not None:
+        fields.update(foreground=scene.foreground[b], foreground_drift=(scene.foreground_drift[b,t] + corner)[:,None])
+    if scene.present is not None: fields['present'] = of_frame(scene.present)
+    if scene.collisions is not None: fields['collisions'] = scene.collisions[b,:,:,t,None]
     return with_fields(scene, digit=scene.digit[b], **fields, canvas_size=(_SIDE,_SIDE))
 
 # %% ../nbs/34_stats.ipynb #19d63fcb
@@ -105,7 +109,7 @@ def levels_of(
         levels = sum(count_levels(*_render_patches(ds, scene, o, heights, widths)) for o in where[chosen].split(64))
         return levels*(area.sum()/area[chosen].sum()).item()
     levels = count(touched.nonzero()) if touched.any() else 0
-    if scene.background is not None: return levels + (0 if touched.all() else count((~touched).nonzero()))
+    if scene.background is not None or scene.foreground is not None: return levels + (0 if touched.all() else count((~touched).nonzero()))
     black = torch.zeros(ds.channels, 256, dtype=torch.float64, device='cpu')
     black[:,0] = ((~touched)*(heights[:,None]*widths)).sum().item()
     return levels + black

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..checks import check_choice, check_stats
 from .parallel import allocate, parallel_for, workspace
 from .reference import (
-    COMPOSITES, INTERPOLATIONS, Backdrop, boxes_reference, expand_gain, fraction, overlap_fraction, render_reference, trace_reference)
+    COMPOSITES, INTERPOLATIONS, Backdrop, boxes_reference, effective_composite, expand_gain, fraction, has_opacity,
+    overlap_fraction, render_reference, trace_reference)
 from ..utils import has_triton
 
 # %% ../../nbs/engine/00_engine.ipynb #c76f0bb8
@@ -23,33 +24,40 @@ def check_tensors(
     matrix,
     gain,
     backdrop,
+    present=None,
+    foreground=None,
 ):
     "Accept only arguments that fit together"
-    if images.dtype!=torch.uint8 or images.ndim!=4:
-        raise ValueError(f"images is {images.dtype} {tuple(images.shape)}; expected uint8 (N,C,h,w)")
+    if images.dtype!=torch.uint8 or images.ndim!=4 or images.shape[1] not in (1,3,4):
+        raise ValueError(f"images is {images.dtype} {tuple(images.shape)}; expected uint8 (N,C,h,w), C 1, 3 or 4")
     if matrix.ndim!=5 or matrix.shape[3:]!=(3,3): raise ValueError(f"matrix has shape {tuple(matrix.shape)}; expected (B,K,T,3,3)")
     if index.shape!=matrix.shape[:2]:
         raise ValueError(f"index has shape {tuple(index.shape)}; expected {tuple(matrix.shape[:2])}, the (B,K) of matrix")
     if gain is not None and (gain.shape[:3]!=matrix.shape[:3] or gain.shape[3:] not in ((),(1,),(3,))):
         raise ValueError(f"gain has shape {tuple(gain.shape)}; expected {tuple(matrix.shape[:3])}, the (B,K,T) of matrix, or (B,K,T,3)")
-    if backdrop is not None: _check_backdrop(*backdrop, len(index), matrix.shape[2])
+    if backdrop is not None: _check_backdrop('backdrop', (1,3), *backdrop, len(index), matrix.shape[2])
+    if foreground is not None: _check_backdrop('foreground', (2,4), *foreground, len(index), matrix.shape[2])
+    if present is not None and (present.dtype!=torch.bool or present.shape!=matrix.shape[:3]):
+        expected = f'expected bool {tuple(matrix.shape[:3])}, the (B,K,T) of matrix'
+        raise ValueError(f"present is {present.dtype} {tuple(present.shape)}; {expected}")
     if index.device.type=='cpu' and index.numel():
         least,most = (o.item() for o in index.aminmax())
         if least<-1 or most>=len(images):
             raise IndexError(f"index contains {least}..{most}; expected -1..{len(images)-1}, indices of digit images")
 
-def _check_backdrop(pictures, choice, offset, B, T):
-    if pictures.dtype!=torch.uint8 or pictures.ndim!=4:
-        raise ValueError(f"backdrop[0] is {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (M,C,h,w), the background images")
+def _check_backdrop(name, channels, pictures, choice, offset, B, T):
+    if pictures.dtype!=torch.uint8 or pictures.ndim!=4 or pictures.shape[1] not in channels:
+        raise ValueError(f"{name}[0] is {pictures.dtype} {tuple(pictures.shape)}; "
+                         f"expected uint8 (M,C,h,w), C {' or '.join(map(str, channels))}, the images")
     if choice.shape!=(B,):
-        raise ValueError(f"backdrop[1] has shape {tuple(choice.shape)}; expected {(B,)}, an image index for each sequence")
+        raise ValueError(f"{name}[1] has shape {tuple(choice.shape)}; expected {(B,)}, an image index for each sequence")
     if offset.shape!=(B,T,2):
-        raise ValueError(f"backdrop[2] has shape {tuple(offset.shape)}; expected {(B,T,2)}, an offset for each frame")
+        raise ValueError(f"{name}[2] has shape {tuple(offset.shape)}; expected {(B,T,2)}, an offset for each frame")
     if offset.device.type=='cpu' and not offset.isfinite().all():
-        raise ValueError("backdrop[2] contains values that are not finite; expected finite offsets")
+        raise ValueError(f"{name}[2] contains values that are not finite; expected finite offsets")
     if choice.device.type=='cpu' and B and not 0<=choice.min()<=choice.max()<len(pictures):
         least,most = choice.min(),choice.max()
-        raise IndexError(f"backdrop[1] contains {least}..{most}; expected 0..{len(pictures)-1}, indices of background images")
+        raise IndexError(f"{name}[1] contains {least}..{most}; expected 0..{len(pictures)-1}, indices of images")
 
 # %% ../../nbs/engine/00_engine.ipynb #9dc33a42
 _NO_BACKDROP = np.empty((0,1,1,1), np.uint8),np.empty(0, np.int64),np.empty((0,1,2))
@@ -61,7 +69,11 @@ def _as_arrays(backdrop):
     if backdrop is None: return _NO_BACKDROP
     return tuple(o.contiguous().numpy(force=True) for o in (backdrop.pictures, backdrop.choice, backdrop.offset.double()))
 
-def _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes):
+_COMPLETE = np.empty((0,1,1), np.uint8)
+
+def _presence(present): return _COMPLETE if present is None else present.contiguous().numpy(force=True).view(np.uint8)
+
+def _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes, present):
     "Bytes, or normalised floats with `stats`; arguments as for `render`, checked"
     from torch_moving_mnist.engine import paint
     (B,K,T),C = matrix.shape[:3],gain.shape[-1]
@@ -70,13 +82,13 @@ def _render_cpu(images, index, matrix, size, gain, composite, interpolation, sta
     arrays = [o.contiguous().numpy(force=True) for o in (images, index, matrix.double(), gain.double())]
     settings = paint.MODES[composite],interpolation=='nearest',stats is not None
     out = frames.numpy().reshape(-1)
-    results = out.view(np.uint8),(mean if stats is None else out),_NO_BOXES if boxes is None else boxes.numpy()
+    results = out.view(np.uint8),(mean if stats is None else out),_NO_BOXES if boxes is None else boxes.numpy(),_presence(present)
     done = np.zeros((B,T), np.uint8)
-    if stats is None and backdrop is None and (arrays[2][...,0,0]==1).any():
+    if stats is None and backdrop is None and composite!='over' and (arrays[2][...,0,0]==1).any():
         shape = np.array(frames.shape)
         def copy(next_index):
             ints = np.empty(images.shape[3] + 4*K, np.int32)
-            paint.copy_frames(*arrays, settings[0], out, shape, results[2], done, ints, next_index)
+            paint.copy_frames(*arrays, settings[0], out, shape, *results[2:], done, ints, next_index)
         parallel_for(B, copy)
         if done.all(): return frames
     layout,n = paint.workspace_layout(K, *images.shape[1:], C, *size)
@@ -90,35 +102,47 @@ def _render_cpu(images, index, matrix, size, gain, composite, interpolation, sta
 def _normalize(frames, mean, std):
     "Bytes to normalised floats, as torchvision does it"
     mean,std = (frames.new_tensor(o, dtype=torch.float32)[:,None,None] for o in (mean, std))
-    return (frames/255 - mean)/std
+    return (frames/255).sub_(mean).div_(std)
 
 # %% ../../nbs/engine/00_engine.ipynb #092ea0a4
 def render(
-    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1 or 3
+    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1, 3, or 4: premultiplied red, green and blue, and alpha
     index:Tensor,             # Image of each slot, `(B,K)` int64; -1: empty
     matrix:Tensor,            # Image-to-canvas affines, `(B,K,T,3,3)`, pixels, y down
     size:tuple,               # (height, width) of the canvas, pixels
     gain:Tensor=None,         # Brightness factors, `(B,K,T)`, or `(B,K,T,3)`: one for each of red, green and blue; None: 1
-    composite='max',          # How digits mix where they overlap: 'max', 'sum' or 'over'
+    composite='max',          # How digits mix where they overlap: 'max', 'sum', 'over' or 'opaque'
     interpolation='bilinear', # Or 'nearest'
     stats:tuple=None,         # (mean, std), lists of one number or of C, in units of white: normalised floats; None: bytes
     backdrop:tuple=None,      # Background images, choice and offset, as `Backdrop`; None: black
     boxes:Tensor=None,        # Receives the box around each digit's ink, `(B,K,T,4)` float32, on the images' device; None: not needed
+    present:Tensor=None,      # Which digits each frame has, `(B,K,T)` bool; None: all
+    foreground:tuple=None,    # Premultiplied images with alpha in front of everything, `(M,2 or 4,h,w)`, choice and offset; None: none
 )->Tensor:                    # Frames, `(B,T,C,H,W)`, uint8, or float32 with `stats`; C is 3 if any argument has 3 channels
     "Render each digit through its matrices; slots later in K are nearer to the viewer"
     check_choice('composite', composite, COMPOSITES)
     check_choice('interpolation', interpolation, INTERPOLATIONS)
-    check_tensors(images, index, matrix, gain, backdrop)
-    if backdrop is not None: backdrop = Backdrop(*backdrop)
+    check_tensors(images, index, matrix, gain, backdrop, present, foreground)
+    backdrop,foreground = (None if o is None else Backdrop(*o) for o in (backdrop, foreground))
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
-    gain = expand_gain(gain, images, backdrop)
+    gain,composite = expand_gain(gain, images, backdrop, foreground),effective_composite(composite, images)
     if stats is not None: stats = check_stats('stats', stats, gain.shape[-1])
-    if images.device.type=='cpu': return _render_cpu(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes)
-    if boxes is not None: boxes.copy_(boxes_reference(images, index, matrix, size, gain, composite, interpolation))
+    args = images,index,matrix,size,gain,composite,interpolation
+    if foreground is None: return _render(*args, stats, backdrop, boxes, present)
+    from torch_moving_mnist.engine.overlay import overlay
+    frames = _render(*args, None, backdrop, boxes, present)
+    overlay(frames, foreground, interpolation)
+    return frames if stats is None else _normalize(frames, *stats)
+
+def _render(images, index, matrix, size, gain, composite, interpolation, stats, backdrop, boxes, present):
+    "Frames without a foreground; arguments as for `render`, checked"
+    args = images,index,matrix,size,gain,composite,interpolation
+    if images.device.type=='cpu': return _render_cpu(*args, stats, backdrop, boxes, present)
+    if boxes is not None: boxes.copy_(boxes_reference(*args, present))
     if images.device.type=='cuda' and has_triton():
         from torch_moving_mnist.engine.cuda import paint
-        return paint(images, index, matrix, gain, size, composite, interpolation, stats, backdrop)
-    frames = render_reference(images, index, matrix, size, gain, composite, interpolation, backdrop)
+        return paint(images, index, matrix, gain, size, composite, interpolation, stats, backdrop, present)
+    frames = render_reference(*args, backdrop, present)
     return frames if stats is None else _normalize(frames, *stats)
 
 # %% ../../nbs/engine/00_engine.ipynb #32e33139
@@ -142,7 +166,7 @@ def _with_partners(names):
     "Names of the results, flow together with where it is valid"
     return set(names) | {f'{o}{s}' for o in ('flow','backward_flow') for s in ('','_valid') if o in names or o+'_valid' in names}
 
-def _trace_cpu(images, index, matrix, size, names, gain, labels, composite, interpolation, backdrop):
+def _trace_cpu(images, index, matrix, size, names, gain, labels, composite, interpolation, backdrop, present, front, front_offset):
     "Run the compiled loops; arguments as for `trace`, checked"
     from torch_moving_mnist.engine import paint, tracer
     (B,K,T),C = matrix.shape[:3],gain.shape[-1]
@@ -152,42 +176,56 @@ def _trace_cpu(images, index, matrix, size, names, gain, labels, composite, inte
     out = {k: allocate(shape_of(k), dtype) for k,(_,dtype) in _RESULTS.items()}
     arrays = [o.contiguous().numpy(force=True) for o in (images, index, matrix.double(), gain.double())]
     arrays += _as_arrays(backdrop)
+    arrays += paint.MODES[composite],interpolation=='nearest',_presence(present)
+    arrays += [np.empty((0,1,1,1), np.uint8), np.empty((0,1,2))] if front is None else [
+        front.contiguous().numpy().view(np.uint8), front_offset.double().contiguous().numpy()]
     labels = (index if labels is None else labels).contiguous().numpy()
-    settings,results = (paint.MODES[composite], interpolation=='nearest'),[o.numpy() for o in out.values()]
+    results = [o.numpy() for o in out.values()]
     layout,n = tracer.trace_layout(K, *images.shape[1:], T, C, *size)
     def work(next_index):
-        tracer.trace(*arrays, *settings, labels, *results, *size, *workspace(n), layout, np.empty(6*(K+1)), next_index)
+        tracer.trace(*arrays, labels, *results, *size, *workspace(n), layout, np.empty(6*(K+2)), next_index)
     parallel_for(B, work)
     if 'visibility' in names: out['visibility'] = fraction(*out['visibility'].unbind(-1))
     if 'overlap' in names: out['overlap'] = overlap_fraction(out['overlap'])
     return {k: out[k].view(torch.bool) if out[k].dtype==torch.uint8 else out[k] for k in names}
 
 # %% ../../nbs/engine/00_engine.ipynb #7c8a052c
-def _trace_chunks(images, index, matrix, size, names, gain, labels, composite, interpolation, backdrop):
+def _trace_chunks(images, index, matrix, size, names, gain, labels, composite, interpolation, backdrop, *fronts):
     "The reference in chunks of bounded size; arguments as for `trace`, checked"
     n = max(1, 2**22//(matrix[0,:,:,0,0].numel()*size[0]*size[1]))
     def part(s):
         behind = None if backdrop is None else Backdrop(backdrop.pictures, backdrop.choice[s], backdrop.offset[s])
-        here = None if labels is None else labels[s]
-        return trace_reference(images, index[s], matrix[s], size, names, gain[s], here, composite, interpolation, behind)
+        here,*rest = (None if o is None else o[s] for o in (labels, *fronts))
+        return trace_reference(images, index[s], matrix[s], size, names, gain[s], here, composite, interpolation, behind, *rest)
     parts = [part(slice(i, i+n)) for i in range(0, len(index), n)]
     return {k: torch.cat([o[k] for o in parts]) for k in names}
 
 def trace(
-    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1 or 3
+    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1, 3 or 4
     index:Tensor,             # Image of each slot, `(B,K)` int64; -1: empty
     matrix:Tensor,            # Image-to-canvas affines, `(B,K,T,3,3)`, pixels, y down
     size:tuple,               # (height, width) of the canvas, pixels
-    names,                    # Some of the targets 'masks', 'modal_masks', 'instance', …, in any order; `_RESULTS` lists them
+    names,                    # Some of the targets that `_RESULTS` lists, in any order; with a foreground also 'foreground' and 'occluder'
     gain:Tensor=None,         # Brightness factors, as for `render`; None: 1
     labels:Tensor=None,       # Label of each slot, `(B,K)` int64, for 'segmentation'
-    composite='max',          # How digits mix where they overlap: 'max', 'sum' or 'over'
+    composite='max',          # How digits mix where they overlap: 'max', 'sum', 'over' or 'opaque'
     interpolation='bilinear', # Or 'nearest'
     backdrop:tuple=None,      # Background images, choice and offset, as `Backdrop`; None: black
+    present:Tensor=None,      # As for `render`
+    foreground:tuple=None,    # As for `render`
 )->dict:                      # Name → tensor, on the images' device
     "Ground truth that needs pixels"
-    check_tensors(images, index, matrix, gain, backdrop)
-    if backdrop is not None: backdrop = Backdrop(*backdrop)
+    check_tensors(images, index, matrix, gain, backdrop, present, foreground)
+    backdrop,foreground = (None if o is None else Backdrop(*o) for o in (backdrop, foreground))
     if gain is None: gain = matrix.new_ones(()).expand(matrix.shape[:3])
-    way = _trace_cpu if images.device.type=='cpu' else _trace_chunks
-    return way(images, index, matrix, size, names, expand_gain(gain, images, backdrop), labels, composite, interpolation, backdrop)
+    gain,composite = expand_gain(gain, images, backdrop, foreground),effective_composite(composite, images)
+    found,front = {},None
+    if foreground is not None:
+        from torch_moving_mnist.engine.overlay import draw_foreground
+        found['foreground'],found['occluder'] = draw_foreground(foreground, size, interpolation, gain.shape[-1])
+        front = found['occluder'][:,:,0]>=.5
+    traced = [o for o in names if o not in found]
+    if traced:
+        way,offset = _trace_cpu if images.device.type=='cpu' else _trace_chunks, None if foreground is None else foreground.offset
+        found.update(way(images, index, matrix, size, traced, gain, labels, composite, interpolation, backdrop, present, front, offset))
+    return {k: found[k] for k in names}

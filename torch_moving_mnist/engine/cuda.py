@@ -13,10 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .reference import effective_composite
+
 # %% ../../nbs/engine/06_cuda.ipynb #46035dfa
 @triton.jit(do_not_specialize=['T'])
-def _prepare(images, index, matrix, pose, box, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-             PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+def _prepare(images, index, matrix, present, pose, box, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
+             COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
     parts = tl.cdiv(T, FRAMES)
     slot = tl.program_id(0)//parts
     t = tl.program_id(0) % parts*FRAMES + tl.arange(0, FRAMES)
@@ -50,6 +52,7 @@ def _prepare(images, index, matrix, pose, box, T, H, W, C: tl.constexpr, h: tl.c
     a,b,c,d = m11/divisor,-m01/divisor,-m10/divisor,m00/divisor
     s,z = -(a*m02 + b*m12),-(c*m02 + d*m12)
     good = (u0+1<u1) & (det!=0) & (tl.abs(a) + tl.abs(b) + tl.abs(c) + tl.abs(d)<1e9) & (tl.abs(s) + tl.abs(z)<1e12)
+    if not COMPLETE: good = good & (tl.load(present + pair, mask, 0)!=0)
     p = pose + 6*pair
     tl.store(p, a, mask)
     tl.store(p + 1, b, mask)
@@ -73,6 +76,7 @@ def prepare(
     index:Tensor,  # Index of the image in each slot, `(B,K)` int64; -1: empty slot
     matrix:Tensor, # Digit-to-canvas affines, `(B,K,T,3,3)`, pixels
     size:tuple,    # (height, width) of the canvas, pixels
+    present=None,  # Which digits each frame has, `(B,K,T)` uint8; None: all
 )->tuple:          # Canvas-to-digit affines, `(B,K,T,6)` float64; first and last column, first and last row of each box, `(B,K,T,4)` int32
     "Compute the inverse affine of each digit, and the box of canvas pixels that its ink can reach"
     (B,K,T),(C,h,w) = matrix.shape[:3],images.shape[1:]
@@ -80,7 +84,8 @@ def prepare(
     box = index.new_empty(B, K, T, 4, dtype=torch.int32)
     with torch.cuda.device_of(images):
         _prepare[B*K*triton.cdiv(T, 32),](
-            images, index, matrix, pose, box, T, *size, C, h, w, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
+            images, index, matrix, index if present is None else present, pose, box, T, *size, C, h, w, present is None,
+            PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
     return pose,box
 
 # %% ../../nbs/engine/06_cuda.ipynb #a0e3ae3e
@@ -94,13 +99,17 @@ def _rint64(x): return (x + 6755399441055744.) - 6755399441055744.
 def _within(x, n: tl.constexpr): return x.to(tl.uint32, bitcast=True)<n
 
 @triton.jit
-def _pixel(at, inside, channel, C: tl.constexpr, AREA: tl.constexpr, OVER: tl.constexpr):
-    "Load pixels of a digit: the ink in one channel, and coverage, which is 1 where any channel has ink"
-    ink = tl.load(at + channel % C*AREA, inside, 0)
-    lit = ink
-    if OVER and C>1:
-        for i in tl.static_range(C): lit |= tl.load(at + i*AREA, inside, 0)
-    return ink.to(tl.float32),(lit>0).to(tl.float32)
+def _pixel(at, inside, channel, C: tl.constexpr, AREA: tl.constexpr, COMPOSITE: tl.constexpr):
+    "Load pixels of a digit: the ink in one channel, and opacity: alpha or the grey level or, for 'opaque', 1 where any channel has ink"
+    ink = tl.load(at + channel % min(C, 3)*AREA, inside, 0)
+    if COMPOSITE=='over':
+        alpha = tl.load(at + (C-1)*AREA, inside, 0).to(tl.float32)*(1/255)
+    else:
+        lit = ink
+        if COMPOSITE=='opaque' and C>1:
+            for i in tl.static_range(C): lit |= tl.load(at + i*AREA, inside, 0)
+        alpha = (lit>0).to(tl.float32)
+    return ink.to(tl.float32),alpha
 
 # %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
 @triton.jit(do_not_specialize=['K','T','height','width'])
@@ -147,23 +156,23 @@ def _paint(images, index, pose, box, gain, pictures, which, offset, levels, out,
                 digit = images + tl.load(index + slot)*(C*h*w)
                 if NEAREST:
                     x,y = _rint(u).to(tl.int32),_rint(v).to(tl.int32)
-                    value,cover = _pixel(digit + (y*w + x), _within(x, w) & _within(y, h), channel, C, h*w, COMPOSITE=='over')
+                    value,cover = _pixel(digit + (y*w + x), _within(x, w) & _within(y, h), channel, C, h*w, COMPOSITE)
                 else:
                     fx,fy = tl.floor(u),tl.floor(v)
                     x,y = fx.to(tl.int32),fy.to(tl.int32)
                     fx,fy = u - fx,v - fy
                     at = digit + (y*w + x)
                     in_x,in_y,in_r,in_d = _within(x, w),_within(y, h),_within(x + 1, w),_within(y + 1, h)
-                    i0,c0 = _pixel(at, in_x & in_y, channel, C, h*w, COMPOSITE=='over')
-                    i1,c1 = _pixel(at + 1, in_r & in_y, channel, C, h*w, COMPOSITE=='over')
-                    i2,c2 = _pixel(at + w, in_x & in_d, channel, C, h*w, COMPOSITE=='over')
-                    i3,c3 = _pixel(at + (w + 1), in_r & in_d, channel, C, h*w, COMPOSITE=='over')
+                    i0,c0 = _pixel(at, in_x & in_y, channel, C, h*w, COMPOSITE)
+                    i1,c1 = _pixel(at + 1, in_r & in_y, channel, C, h*w, COMPOSITE)
+                    i2,c2 = _pixel(at + w, in_x & in_d, channel, C, h*w, COMPOSITE)
+                    i3,c3 = _pixel(at + (w + 1), in_r & in_d, channel, C, h*w, COMPOSITE)
                     upper,lower = i0 + fx*(i1 - i0),i2 + fx*(i3 - i2)
                     value = upper + fy*(lower - upper)
                     upper,lower = c0 + fx*(c1 - c0),c2 + fx*(c3 - c2)
                     cover = upper + fy*(lower - upper)
                 value *= tl.load(gain + pair*CHANNELS + channel).to(tl.float32)
-                if COMPOSITE=='over': canvas = value + (1 - cover)*canvas
+                if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover)*canvas
                 elif COMPOSITE=='sum': canvas += value
                 else: canvas = tl.maximum(canvas, value)
         # Clip, round, store
@@ -186,24 +195,26 @@ def _levels(mean, std, channels, device):
     return levels.expand(channels, 256).cpu().contiguous().to(device)
 
 def paint(
-    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1 or 3; this and the other tensors are on one CUDA device
+    images:Tensor,            # Digit images, `(N,C,h,w)` uint8, C 1, 3 or 4; this and the other tensors are on one CUDA device
     index:Tensor,             # Index of the image in each slot, `(B,K)` int64; -1: empty slot
     matrix:Tensor,            # Digit-to-canvas affines, `(B,K,T,3,3)`, pixels, y down
     gain:Tensor,              # Brightness factors for each channel of the frames, `(B,K,T,C)`
     size:tuple,               # (height, width) of the canvas, pixels
-    composite='max',          # How to combine overlapping digits: 'max', 'sum' or 'over'
+    composite='max',          # How to combine overlapping digits: 'max', 'sum', 'over' or 'opaque'
     interpolation='bilinear', # 'bilinear' or 'nearest'
     stats:tuple=None,         # (mean, std), lists of 1 or C numbers, with white as 1: returns normalised floats; None: returns bytes
     backdrop:tuple=None,      # Background images `(M,C,h,w)` uint8, their indices `(B,)` int64, offsets `(B,T,2)` in pixels; None: black
+    present:Tensor=None,      # Which digits each frame has, `(B,K,T)` bool; None: all
 )->Tensor:                    # Frames, `(B,T,C,H,W)`, uint8, or float32 with `stats`
     "Render each digit with its matrices; slots later in K are on top"
+    composite = effective_composite(composite, images)
     images,index,matrix,gain = (o.contiguous() for o in (images, index, matrix, gain))
     # Without a background, the kernel gets other tensors, which it does not read
     pictures,which,offset = (images,index,matrix) if backdrop is None else (o.contiguous() for o in backdrop)
     (B,K,T,channels),(C,h,w),(H,W) = gain.shape,images.shape[1:],size
     out = images.new_empty(B, T, channels, H, W, dtype=torch.uint8 if stats is None else torch.float32)
     levels = images if stats is None else _levels(*map(tuple, stats), channels, images.device)
-    pose,box = prepare(images, index, matrix, size)
+    pose,box = prepare(images, index, matrix, size, None if present is None else present.contiguous().view(torch.uint8))
     with torch.cuda.device_of(images):
         _paint[B*T*channels*triton.cdiv(H, 8*4)*triton.cdiv(W, 32),](
             images, index, pose, box, gain, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],

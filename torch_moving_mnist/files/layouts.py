@@ -25,7 +25,7 @@ def frames_and_truth(
     "Some sequences of a dataset as arrays"
     scene = ds.draw(indices=indices)
     flat = flatten_target(ds.truth(scene)) if ds.targets else {}
-    return ds.render(scene).numpy(force=True), flat
+    return ds.corrupted(ds.render(scene), indices).numpy(force=True), flat
 
 def _npy(ds, indices):
     frames = frames_and_truth(ds, indices)[0]
@@ -48,7 +48,8 @@ def _predrnn_dims(ds): return dict(dims=np.array([[ds.channels, *ds.canvas_size]
 def _srvp(ds, indices):
     scene = ds.draw(indices=indices)
     images,labels = ds.digits.images[scene.digit,0],ds.truth(scene, ['labels'])['labels']
-    return dict(sequences=ds.render(scene)[:,:,0].numpy(force=True), labels=labels.numpy(force=True).astype(np.uint8),
+    frames = ds.corrupted(ds.render(scene), indices)[:,:,0]
+    return dict(sequences=frames.numpy(force=True), labels=labels.numpy(force=True).astype(np.uint8),
                 digits=images.numpy(force=True))
 
 def _pt(ds, indices):
@@ -143,7 +144,8 @@ def _read_pt(arrays, record):
     else:
         black,white = (np.array(o, np.float32)[:,None,None] for o in levels)
         def to_bytes(x): return _bytes_of((x - black)/(white - black))
-    def read(index, names): return to_bytes(frames[index]), {k: np.asarray(arrays[k][index]) for k in names}
+    def of_target(k, x): return to_bytes(x) if k=='clean' else np.asarray(x) # Clean frames are normalised, too
+    def read(index, names): return to_bytes(frames[index]), {k: of_target(k, arrays[k][index]) for k in names}
     return dataclasses.replace(source, read=read)
 
 # %% ../../nbs/files/02_layouts.ipynb #2f64595b

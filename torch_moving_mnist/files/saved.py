@@ -359,7 +359,9 @@ class SavedDataset(Dataset):
         if indices is None: index = self._cursor.take(check_count('bs', bs, 1, 2**24), True) % len(self)
         else: index = check_indices(indices, len(self))
         frames,target = self._read(index.numpy())
-        if self.batch_tfms is not None: frames = self.batch_tfms(frames)
+        if self.batch_tfms is not None:
+            frames = self.batch_tfms(frames)
+            if target is not None and 'clean' in target: target['clean'] = self.batch_tfms(target['clean'])
         return frames if target is None else (frames, target)
 
     def denormalize(self, x: Tensor, clamp: bool = False) -> Tensor:
@@ -472,7 +474,8 @@ def _chunk_differs(record, ds, k):
     return f"chunk {k}" if checksum_of([arrays[o] for o in record['arrays']])!=record['checksums'][k] else ''
 
 def _video_differs(saved, ds, k):
-    return '' if torch.equal(ds.render(ds.draw(indices=range(len(saved)))).cpu(), saved[:]) else 'its frames'
+    indices = range(len(saved))
+    return '' if torch.equal(ds.corrupted(ds.render(ds.draw(indices=indices)), indices).cpu(), saved[:]) else 'its frames'
 
 def _shard_differs(record, ds, k):
     with tempfile.TemporaryDirectory() as tmp:
