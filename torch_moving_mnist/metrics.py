@@ -410,7 +410,8 @@ def baselines(ds: Any, indices: Any, context: int | None = None) -> dict[str, Te
     -------
     dict of Tensor, (B,T-context,C,H,W) float32
         'black'; 'mean frame': the mean of the frames to see, of the first 1,024 sequences; 'last frame': a copy of the last frame seen;
-        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces, off walls or each other, before and after the last
+        and, if `ds` is a MovingMNIST, 'straight line': the digits go on as between their bounces, off walls or each other,
+        before and after the last
         frame seen ('velocity', 'trajgru' and motions of your own: as in the last two frames seen); 'true scene': the frames themselves.
 
     Raises
