@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch_moving_mnist import MovingMNIST
 from training import Training, parse, parser
 
-SETTINGS = dict(num_digits=[2,3], num_frames=1, img_size=64, composite='over', normalize=False, targets=('instance','labels'),
+SETTINGS = dict(num_digits=[2,3], num_frames=1, img_size=64, composite='opaque', normalize=False, targets=('instance','labels'),
                 affine_params=dict(angle=(-20,20), translate=((-20,20),(-20,20)), scale=(.7,1.1), shear=(-10,10)))
 
 

@@ -274,10 +274,10 @@ def test_no_operation_of_a_batch_waits_for_the_device(pretend):
     assert seen.found==[]
 
 
-def test_ground_truth_waits_for_the_device_only_for_visibility_captions_and_clean_frames(pretend):
-    "Visible pixels are counted on canvases whose number depends on the Scene, captions are built on the host, and torchvision normalises 'clean'"
+def test_ground_truth_waits_for_the_device_only_for_visibility_and_captions(pretend):
+    "Visible pixels are counted on canvases whose number depends on the Scene, and captions are built on the host"
     ds = pretend[0]
-    ds.targets = tuple(o for o in available_targets(ds.composite) if o not in ('visibility','caption','clean'))
+    ds.targets = tuple(o for o in available_targets(ds.composite) if o not in ('visibility','caption'))
     vars(ds).update(digits=dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda')))
     ds.get_batch(3)
     with Waits() as seen: frames,truth = ds.get_batch(3)

@@ -1,5 +1,5 @@
 "Opacity, foregrounds, lifetimes and pictures, each against a scalar version of its rule"
-import math, random
+import dataclasses, math, random
 
 import numpy as np
 import PIL.Image
@@ -274,3 +274,31 @@ def test_scenes_with_foregrounds_need_pictures():
     with pytest.raises(ValueError, match='foreground and foreground_drift belong together'): Scene(**{**vars(scene), 'foreground': None})
     with pytest.raises(TypeError, match='present holds torch.int64; expected True and False'): Scene(**{**vars(scene), 'present': torch.ones(2,3,5).long()})
     assert all(o in TARGETS for o in ('occluder','foreground','present'))
+
+
+def test_captions_and_protocols_know_lifetimes():
+    ds = make(num_digits=1, lifetime=(2,2), num_frames=9, motion='bounce', targets=['caption'], length=40)
+    scene = ds.draw(indices=range(40))
+    texts = ds.truth(scene)['caption']
+    for b in range(40):
+        first,*_,last = [0, *scene.present[b,0].nonzero()[:,0].tolist()][1:]*2
+        dx,dy = (scene.translate[b,0,last] - scene.translate[b,0,first]).tolist()
+        hit = bool((scene.bounces[b,0,[first,last]]>0).any())
+        assert ('bouncing' in texts[b])==hit
+        if not hit and dx>abs(dy)*2.5 and dx>1: assert 'goes right' in texts[b]
+    canonical = MovingMNIST.preset('canonical', digits='fonts', seed=0)
+    for kw in (dict(lifetime=(2,9)), dict(foreground=FENCE)):
+        other = MovingMNIST.preset('canonical', digits='fonts', seed=0, **kw)
+        assert 'other settings differ' in other.protocol and other.protocol!=canonical.protocol
+
+
+def test_what_earlier_versions_kept():
+    "Pickles of 0.1 have none of the new attributes, and their 'over' is 'opaque'; positions of a Scene's fields stay"
+    ds = make(composite='opaque')
+    new = ('corrupt','corrupt_params','background_fit','occluders','foreground_drift','lifetime','circles','_cursor')
+    state = {k: o for k,o in vars(ds).items() if k not in new} | {'_position': 0, '_home': (0,1), 'composite': 'over'}
+    old = MovingMNIST.__new__(MovingMNIST)
+    old.__setstate__(state)
+    assert torch.equal(old[3], ds[3]) and old.recipe==ds.recipe and repr(old)==repr(ds) and torch.equal(old.get_batch(2), ds.get_batch(2))
+    fields = [o.name for o in dataclasses.fields(Scene)]
+    assert fields[:14]==['digit','angle','translate','scale','shear','gain','digit_size','canvas_size','stretch','color','background','drift','bounces','digits']

@@ -6,7 +6,7 @@
 __all__ = ['check_attribute', 'describe_dataset', 'MovingMNIST']
 
 # %% ../nbs/40_data.ipynb #0d1cc2dc
-import math, os
+import functools, math, os
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from .corrupt import check_corrupt, check_corrupt_params, corrupt_frames
 from .digits import (
     FITS, SPLITS, Digits, check_digit_size, fit_pictures, ink_boxes, ink_circles, load_digits, load_pictures)
 from .draw import draw_chunks, draw_scene
-from .engine import COMPOSITES, INTERPOLATIONS, render
+from .engine import COMPOSITES, INTERPOLATIONS, normalize, render
 from .files import save_dataset
 from .motion import affine_params, check_motion, check_room
 from .presets import PRESETS
@@ -261,10 +261,10 @@ class MovingMNIST(Dataset):
     batch_tfms: Callable[[Tensor], Tensor] | None
     digits: Digits
     pictures: Tensor | None
-    background_fit: str
-    occluders: Tensor | None
-    foreground_drift: tuple[float, float]
-    lifetime: tuple[int, int] | None
+    background_fit: str = 'tile'
+    occluders: Tensor | None = None
+    foreground_drift: tuple[float, float] = (0,0)
+    lifetime: tuple[int, int] | None = None
     canvas_size: tuple[int, int]
     circles: Tensor | None = None
     stats: Any
@@ -361,7 +361,9 @@ class MovingMNIST(Dataset):
     def __setstate__(self, state):
         old = state.keys() & {'_position','_home'} # Written by version 0.1
         self.__dict__.update({k: o for k,o in state.items() if k not in old})
-        if old: self._cursor = Cursor(state['_position'], state['_home'])
+        if not old: return
+        self._cursor = Cursor(state['_position'], state['_home'])
+        if self.composite=='over': self.composite = 'opaque' # The new name
 
     def _find_stats(self, normalize):
         "Mean and std as a list, or False; computed ones are printed"
@@ -620,12 +622,14 @@ class MovingMNIST(Dataset):
 
     def _batch(self, seed, index):
         scene,clean = self._draw(seed, index), 'clean' in self.targets
-        stats = None if clean or self.corrupt is not None else stats_of(self.batch_tfms) # Otherwise the renderer normalises
-        frames,target = self._render_with_truth(scene, stats) if self.targets else (self.render(scene, stats), None)
+        stats = stats_of(self.batch_tfms)
+        fused = None if clean or self.corrupt is not None else stats # What the renderer can normalise
+        frames,target = self._render_with_truth(scene, fused) if self.targets else (self.render(scene, fused), None)
         if self.corrupt is not None: frames = self._corrupt(frames, seed, index)
-        if stats is None and self.batch_tfms is not None:
-            frames = self.batch_tfms(frames)
-            if clean: target['clean'] = self.batch_tfms(target['clean'])
+        if fused is None and self.batch_tfms is not None:
+            finish = self.batch_tfms if stats is None else functools.partial(normalize, mean=stats[0], std=stats[1])
+            frames = finish(frames)
+            if clean: target['clean'] = finish(target['clean'])
         return (frames, target) if self.targets else frames
 
     def batches(self, n: int | None = None, bs: int = 32, prefetch: int = 2) -> Batches:
@@ -793,8 +797,8 @@ class MovingMNIST(Dataset):
         return self._protocol()[1]
 
     def _protocol(self):
-        return protocol_of({**vars(self), 'img_size': list(self.canvas_size), 'background': self.pictures, 'digits': self.digits.name},
-                           self.num_frames)
+        return protocol_of({**vars(self), 'img_size': list(self.canvas_size), 'background': self.pictures, 'foreground': self.occluders,
+                            'digits': self.digits.name}, self.num_frames)
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any], path: str | os.PathLike[str] = '.', **given: Any) -> 'MovingMNIST':

@@ -131,7 +131,7 @@ def _is_like(
 def _is_exactly(found, settings, needs=None):
     "Whether nothing else differs either; `needs` is the argument that a preset leaves to the user"
     if found.get('interpolation')!='bilinear' or 'digit_size' not in settings and found.get('digit_size') is not None: return False
-    foreign = {'color','where','classes','background','corrupt'} - settings.keys() - {needs}
+    foreign = {'color','where','classes','background','foreground','lifetime','corrupt'} - settings.keys() - {needs}
     if any(found.get(k) is not None for k in foreign): return False
     params = check_motion(settings['motion'], motion_params=settings.get('motion_params'))[1]
     return json.dumps(params, sort_keys=True)==json.dumps(found.get('motion_params'), sort_keys=True)

@@ -286,16 +286,16 @@ class Scene:
     drift : Tensor, (B,T,2), pixels, default None
         (x, y) from the corner of the background image to the corner of the canvas, inside ±2⁴⁰. None where there is
         no background.
+    bounces : Tensor, (B,K,T) uint8, default 0 everywhere
+        Walls hit since the previous frame: the sum of 1 (left), 2 (right), 4 (top) and 8 (bottom).
+    digits : str, default None
+        Checksum of the digit images from which `ds.draw` has drawn. A dataset with other images refuses the Scene. None: not checked.
     foreground : Tensor, (B,) int64, default None
         Index of the picture in front of each sequence. None: nothing is in front.
     foreground_drift : Tensor, (B,T,2), pixels, default None
         As `drift`, of the foreground.
     present : Tensor, (B,K,T) bool, default None
         Whether the digit is there in each frame. None: all digits are there in all frames.
-    bounces : Tensor, (B,K,T) uint8, default 0 everywhere
-        Walls hit since the previous frame: the sum of 1 (left), 2 (right), 4 (top) and 8 (bottom).
-    digits : str, default None
-        Checksum of the digit images from which `ds.draw` has drawn. A dataset with other images refuses the Scene. None: not checked.
     collisions : Tensor, (B,K,K,T) bool, default None
         True where the digits of two slots have collided since the previous frame. None where digits pass through each other.
 
@@ -319,11 +319,11 @@ class Scene:
     color: Tensor | None = None
     background: Tensor | None = None
     drift: Tensor | None = None
+    bounces: Tensor = None # type: ignore[assignment]
+    digits: str | None = None
     foreground: Tensor | None = None
     foreground_drift: Tensor | None = None
     present: Tensor | None = None
-    bounces: Tensor = None # type: ignore[assignment]
-    digits: str | None = None
     collisions: Tensor | None = None
 
     def __post_init__(self) -> None:

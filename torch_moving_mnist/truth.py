@@ -122,16 +122,22 @@ def _clause(noun, direction, turn, growth, hits, walls):
     way = f"ends up {_ENDS[direction]}" if hits else f"goes {_WAYS[direction]}" if direction>=0 else 'stays in place'
     return f"{noun} {way}" + (', ' + _listed(actions) if actions else '')
 
+def _first_and_last(x, there):
+    "Values of `(B,K,T,…)` in the first and in the last frame that has the digit"
+    ends = there.int().argmax(-1),there.shape[-1]-1 - there.flip(-1).int().argmax(-1)
+    return [x.take_along_dim(t.view(*t.shape, *[1]*(x.ndim-2)), 2).squeeze(2) for t in ends]
+
 def caption(
     scene:Scene,
     digits:Digits,
 )->list:           # B strings
     "One sentence per sequence"
-    move = (scene.translate[:,:,-1] - scene.translate[:,:,0]).cpu()
-    turn,growth = (scene.angle[:,:,-1] - scene.angle[:,:,0]).cpu(), (scene.scale[:,:,-1]/scene.scale[:,:,0]).cpu()
+    there = presence(scene, digits).cpu()
+    (start,end),(a,b),(small,large) = (_first_and_last(o.cpu(), there) for o in (scene.translate, scene.angle, scene.scale))
+    move,turn,growth = end-start,b-a,large/small
     octant = (torch.atan2(move[...,1], move[...,0])*4/math.pi).round().long() % 8
     direction = octant.where(move.norm(dim=-1)>=1, -1)
-    hit = torch.stack([(scene.bounces.cpu() & 2**i)>0 for i in range(len(_WALLS))]) # (4,B,K,T)
+    hit = torch.stack([there & ((scene.bounces.cpu() & 2**i)>0) for i in range(len(_WALLS))]) # (4,B,K,T)
     hits,walls = hit.sum((0,3)),hit.any(3).movedim(0, -1)
     names = [[None]*len(o) for o in scene.digit] if digits.labels is None else labels(scene, digits).tolist()
     colors = [['']*len(o) for o in scene.digit] if scene.color is None else [[color_word(*o) for o in row] for row in scene.color.tolist()]
@@ -160,7 +166,8 @@ TARGETS = {
         'in pixels; the last frame repeats the value before it', velocity),
     'bounces': Target('(B,K,T)', 'uint8', 'walls hit since the previous frame, as a bit mask: 1 left, 2 right, 4 top, 8 bottom; 0 if none',
         lambda scene, digits: scene.bounces),
-    'collisions': Target('(B,K,K,T)', 'bool', 'True where the digits of two slots have collided since the previous frame', collisions),
+    'collisions': Target('(B,K,K,T)', 'bool', 'True where the digits of two slots have collided since the previous frame, '
+        'also outside their lifetimes', collisions),
     'depth': Target('(B,K)', 'int64', 'depth order of the digits, where 0 is nearest to the viewer; -1 for an empty slot', depth),
     'boxes': Target('(B,K,T,4)', 'float32', 'amodal box (x1, y1, x2, y2) around all pixels of each digit (its ink), occluded or not, '
         'in pixel edges and cut off at the canvas edge; all zeros if the digit has no pixel on the canvas'),

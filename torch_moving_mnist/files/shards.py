@@ -306,7 +306,7 @@ def write_folder(
     folder = real_folder(path)
     with naming(path):
         one = sum(o.nbytes for o in LAYOUTS['npz'].fields(with_seed(ds)[0], range(1)))
-        check_space(folder, one*n - sum(o.stat().st_size for o in folder.glob('shard-*-of-*')))
+        check_space(folder, one*n - _bytes_in(folder))
         if overwrite and folder.exists(): retried(folder, lambda: _remove_other(folder, ds, n, of, format))
         ds,drawn = with_seed(ds, None if (folder/'index.json').exists() else job_in(folder))
         job = job_of(ds, n, of, format, drawn)
@@ -317,6 +317,13 @@ def write_folder(
         return finish(folder, job)
 
 # %% ../../nbs/files/04_shards.ipynb #5d123be7
+def _bytes_in(folder):
+    "Size of the shards; another process may remove some meanwhile"
+    total = 0
+    for o in folder.glob('shard-*-of-*'):
+        with contextlib.suppress(FileNotFoundError): total += o.stat().st_size
+    return total
+
 def _remove_other(folder, ds, n, of, format):
     "Remove a dataset, unless it is the one to be written"
     with locked(folder/'.part'/'begin.lock', wait=True):
