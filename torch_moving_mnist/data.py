@@ -151,8 +151,9 @@ class MovingMNIST(Dataset):
     digits : str, Tensor, ndarray, (images, labels), (images, labels, names) or dataset, default 'mnist'
         Source of digit images: 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'mnist-binary' (MNIST with levels above 1 made
         white), 'fonts' or 'shapes' (these two need no download);
-        a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`; a pair (images, labels), or with a list of names, one for each label,
-        which captions use; a torchvision-style dataset, whose `classes` are used likewise.
+        a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`, C 1, 3 or 4 (red, green, blue, alpha), channels first or last; a list of PIL
+        images; a pair (images, labels), or with a list of names, one for each label, which captions use; a torchvision-style dataset,
+        such as `ImageFolder`, whose `classes` are used likewise. Images of various sizes need `digit_size`.
     classes : list of int, default None
         Labels of the digits to use. None: all.
     digit_size : int or (int, int), default None
@@ -170,8 +171,8 @@ class MovingMNIST(Dataset):
     color : triple, list of triples or 'random', default None
         Colours of the digits: one triple (red, green, blue) in [0,1] for all; a list of triples, of which
         each digit draws one; 'random': any hue. None: grey levels stay as they are.
-    background : Tensor, ndarray or dataset, default None
-        Images behind the digits, one for each sequence: uint8 `(H,W)`, `(C,H,W)` or `(M,C,H,W)` of any size,
+    background : Tensor, ndarray, PIL image, list or dataset, default None
+        Images behind the digits, one for each sequence: uint8 `(H,W)`, `(C,H,W)` or `(M,C,H,W)` of any size, a PIL image, a list
         or a dataset. None: black.
     background_fit : str, default 'tile'
         What happens where they are smaller than the canvas, or drift past their edges: 'tile': they repeat; 'mirror': they repeat
@@ -286,7 +287,7 @@ class MovingMNIST(Dataset):
         motion: str | Callable[..., dict[str, Tensor]] = 'affine',
         motion_params: Mapping[str, Any] | SimpleNamespace | None = None,
         color: str | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        background: Tensor | np.ndarray | Dataset[Any] | None = None,
+        background: Any = None,
         background_fit: str = 'tile',
         drift: tuple[float, float] = (0,0),
         foreground: Any = None,
