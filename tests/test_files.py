@@ -1,5 +1,5 @@
 "Files: every layout and target comes back, whatever interrupts the writing, and what is wrong is found"
-import errno, hashlib, json, os, shutil, signal, sys, tarfile, time, traceback, zipfile
+import errno, faulthandler, hashlib, json, os, shutil, signal, sys, tarfile, time, traceback, zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +96,12 @@ def test_any_settings_come_back(tmp_path_factory, layout, targets, T, K, size, n
     again = load(path)
     assert len(again)==n and all(same(again[i], ds[i]) for i in range(n))
     assert verify(path, against=ds)==[]
+
+
+def test_floats_that_are_all_black_come_back(tmp_path):
+    "Black is zero as a float and as a byte: only the type tells them apart"
+    ds = make(affine_params=dict(translate=((1000,1000),(1000,1000))), normalize=False)
+    assert not ds[:3].any() and same(load(write(ds, tmp_path, 'pt', 3))[:3], ds[:3])
 
 
 def test_loaders_with_workers_read_it(tmp_path):
@@ -443,6 +449,7 @@ def start(layout, folder):
     if child: return child
     code = 1
     try:
+        faulthandler.dump_traceback_later(120, exit=True, file=open(folder.parent/'error', 'w')) # It must not wait for ever
         torch.set_num_threads(1)
         ds,folder,layout,n,*of = long_job(layout, folder)
         write(ds, folder, layout, n, **(dict(shards=of[0]) if of else {}))

@@ -271,7 +271,7 @@ def levels_of(
     "What `batch_tfms` makes of black and of white"
     index = [0, n-1]
     frames,made = frames_and_truth(ds, index)[0],_pt(ds, index)
-    if np.array_equal(made['frames'], frames): return 'bytes'
+    if made['frames'].dtype==np.uint8 and np.array_equal(made['frames'], frames): return 'bytes'
     try:
         levels = black_and_white(ds.batch_tfms, ds.channels, ds.canvas_size, 'cpu').flatten(1).tolist()
         found = _read_pt(made, dict(levels=levels)).read(np.arange(2), ())[0]
