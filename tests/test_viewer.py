@@ -410,6 +410,18 @@ def test_keys_step_and_the_live_region_speaks(visit, sequence):
     assert now(page)==2
 
 
+def test_keys_do_not_scroll_the_page(visit, sequence):
+    page = visit(viewer(*sequence).page, size=(380,300))
+    for key in 'End',' ',' ':
+        page.keyboard.press(key)
+        page.wait_for_timeout(150)
+        assert page.evaluate('scrollY')==0
+    page.keyboard.press('PageDown') # Which the viewer leaves to the page
+    for _ in range(50): # The page's policy forbids the scripts in strings with which Playwright would wait
+        if not page.evaluate('scrollY'): page.wait_for_timeout(100)
+    assert page.evaluate('scrollY')>0
+
+
 def test_space_plays_and_the_live_region_is_silent(visit, sequence):
     page = visit(viewer(*sequence, fps=20).page)
     page.keyboard.press(' ')
