@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from torch_moving_mnist import MovingMNIST, Scene, load
 from torch_moving_mnist.files import SavedDataset, finish_folder, verify, write_shard
 from torch_moving_mnist.metrics import Evaluation, baselines, compare, evaluate, score, ssim
-from torch_moving_mnist.truth import as_sample, per_frame, show_truth, to_coco, to_mot
+from torch_moving_mnist.truth import as_sample, per_frame, show_truth, to_coco, to_mot, viewer
 from torch_moving_mnist.utils import animate, save_gif, set_seed, show_image, show_images, to_device
 
 set_seed(0)
@@ -17,6 +17,7 @@ ds.num_frames = 5
 ds.targets = ['labels','boxes','flow']
 frames,target = ds[0]
 show_truth(frames, target)
+viewer(frames, target, names=ds.digits.names, zoom=2).save('page.html')
 batch,targets = ds.get_batch(bs=4)
 detections: list = per_frame(targets) + per_frame(ds[2:4][1])
 unit: Tensor = ds.denormalize(batch[:,:2])

@@ -277,6 +277,7 @@ def ground_truth(data, ds):
     sample = truth.as_sample(target, 0, ds.canvas_size)
     bad = {**sample, key: value} if data.draw(st.booleans()) else sample
     if ds.num_frames<5: attempt('show_truth', lambda: truth.show_truth(ds.render(ds.draw(1))[0], bad), ['target','frames'])
+    attempt('viewer', lambda: truth.viewer(ds.render(ds.draw(1))[0], bad), ['target','frames'], lambda o: [] if '</html>' in o.page else 1/0)
     plt.close('all')
 
 def scores(data, ds):

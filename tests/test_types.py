@@ -10,6 +10,7 @@ import torch_moving_mnist
 from torch_moving_mnist import MovingMNIST, Scene, files, load, metrics, truth, utils
 from torch_moving_mnist.files import SavedDataset
 from torch_moving_mnist.metrics import Evaluation
+from torch_moving_mnist.viewer import Viewer
 
 ROOT = Path(__file__).parent.parent
 GOOD,BAD = ROOT/'examples'/'typed.py', ROOT/'tests'/'typed_errors.py'
@@ -18,7 +19,7 @@ GOOD,BAD = ROOT/'examples'/'typed.py', ROOT/'tests'/'typed_errors.py'
 def public_names(cls): return [k for k in vars(cls) if not k.startswith('_')]
 
 
-FUNCTIONS = [load, files.verify, files.write_shard, files.finish_folder, truth.show_truth, truth.as_sample, truth.per_frame, truth.to_coco, truth.to_mot,
+FUNCTIONS = [load, files.verify, files.write_shard, files.finish_folder, truth.show_truth, truth.viewer, Viewer.save, truth.as_sample, truth.per_frame, truth.to_coco, truth.to_mot,
              metrics.score, metrics.compare, metrics.evaluate, metrics.baselines, metrics.ssim, utils.show_image, utils.show_images, utils.animate, utils.save_gif, utils.set_seed, utils.to_device]
 FUNCTIONS += [getattr(cls, k) for cls in (MovingMNIST, Scene, SavedDataset, Evaluation) for k in [*public_names(cls), '__getitem__', '__getitems__'] if k in vars(cls) and callable(getattr(cls, k))]
 

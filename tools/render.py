@@ -12,7 +12,7 @@ from nbdev.serve import proc_nbs
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.files import finish_folder, load, verify, write_shard
 from torch_moving_mnist.metrics import baselines, compare, evaluate, score
-from torch_moving_mnist.truth import TARGETS
+from torch_moving_mnist.truth import TARGETS, show_truth, viewer
 from torch_moving_mnist.utils import animate, save_gif, show_images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,8 @@ def signature(f, name):
 
 CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.stream': MovingMNIST.stream,
          'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
-         'ds.truth': MovingMNIST.truth, 'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
+         'ds.truth': MovingMNIST.truth, 'viewer': viewer, 'show_truth': show_truth, # The last two are in `truth`
+          'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
          'ds.save': MovingMNIST.save, 'load': load, 'verify': verify, 'write_shard': write_shard, 'finish_folder': finish_folder, # The last three are in `files`
          'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
          'score': score, 'compare': compare, 'evaluate': evaluate, 'baselines': baselines, 'ds.context': MovingMNIST.context, # The first four are in `metrics`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'collisions', 'labels', 'as_float32', 'presence', 'depth', 'velocity', 'pose', 'color_word', 'caption',
            'Target', 'available_targets', 'check_targets', 'engine_args', 'ground_truth', 'needs_pixels', 'boxes_of',
-           'as_sample', 'finish_sample', 'per_frame', 'run_lengths', 'to_coco', 'to_mot', 'show_truth']
+           'as_sample', 'finish_sample', 'per_frame', 'run_lengths', 'to_coco', 'to_mot', 'show_truth', 'viewer']
 
 # %% ../nbs/31_truth.ipynb #b0b2f0b3
 import colorsys, dataclasses, math, os, tempfile, textwrap
@@ -23,7 +23,8 @@ from .checks import check_choice, check_count, check_number, shorten
 from .digits import Digits
 from .engine import has_opacity, render, trace
 from .scene import Scene, check_scene
-from .utils import flatten_images, show_image, to_unit
+from .utils import show_image
+from .viewer import arrow_grid, as_tensors, check_sequence, viewer
 
 # %% ../nbs/31_truth.ipynb #7d82beb2
 def collisions(
@@ -364,7 +365,7 @@ def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
     name = next((o for o in _BOXES if o in target), None)
     if name is None or 'labels' not in target:
         raise ValueError(f"target has the keys {shorten(list(target))}; expected 'labels', and 'boxes' or 'modal_boxes'")
-    target = _as_tensors(target)
+    target = as_tensors(target)
     K = target['labels'].shape[-1]
     labels,boxes = target['labels'].reshape(-1, K),target[name].as_subclass(Tensor)
     boxes = boxes.reshape(len(labels), K, -1, 4)
@@ -372,10 +373,6 @@ def per_frame(target: dict[str,Any]) -> list[dict[str,Tensor]]:
     if masks is not None: masks = masks.as_subclass(Tensor).reshape(*boxes.shape[:3], *masks.shape[-2:])
     def frame(b, t): return _detections(boxes[b,:,t], labels[b], None if masks is None else masks[b,:,t])
     return [frame(b, t) for b in range(len(labels)) for t in range(boxes.shape[2])]
-
-def _as_tensors(target):
-    "Ground truth with arrays as tensors"
-    return {k: torch.from_numpy(o) if isinstance(o, np.ndarray) and o.dtype.kind in 'biuf' else o for k,o in target.items()}
 
 def _detections(boxes, labels, masks):
     "The dict of one frame, from boxes `(K,4)`, labels `(K,)` and masks `(K,H,W)`"
@@ -528,28 +525,10 @@ def _slots(ax, target, t, K, T, names):
 
 def _arrows(ax, flow, valid):
     "Draw flow arrows on a coarse grid, at pixels that move"
-    y,x = np.mgrid[tuple(slice(2, n, max(4, n//12)) for n in flow.shape[1:])]
+    y,x = arrow_grid(flow.shape[1:])
     u,v = flow[:,y,x]
     moving = (u!=0) | (v!=0) if valid is None else ((u!=0) | (v!=0)) & valid[y,x]
     ax.quiver(*(o[moving] for o in (x,y,u,v)), angles='xy', scale_units='xy', scale=1, width=.008)
-
-# Number of dimensions, for one sequence
-_SHOWN = {'boxes':2, 'modal_boxes':2, 'masks':4, 'modal_masks':4, 'instance':3, 'flow':4, 'backward_flow':4, 'labels':1}
-
-def _check_shown(target, T):
-    "Check that the ground truth is that of one sequence of `T` frames"
-    if not isinstance(target, dict): raise TypeError(f"target={shorten(target)}; expected a dict of ground truth, such as ds[i][1]")
-    flow = [(0,T-1), (1,2)]
-    sides = dict(masks=[(1,T)], modal_masks=[(1,T)], instance=[(0,T)], flow=flow, backward_flow=flow,
-                 boxes=[(1,4)], modal_boxes=[(1,4)]) # (axis, length)
-    for name in [o for o in _SHOWN if o in target]:
-        if not isinstance(target[name], Tensor) or target[name].device.type=='meta':
-            raise TypeError(f"target[{name!r}]={shorten(target[name])}; expected a tensor or an array with data")
-        shape = tuple(target[name].shape)
-        fits = len(shape)==_SHOWN[name] and all(shape[axis]==n for axis,n in sides.get(name, []))
-        if not fits or name in _BOXES and shape[0]%T:
-            raise ValueError(f"target[{name!r}] has shape {shape}; expected ground truth of one sequence of {T} frames, "
-                             "as from ds[i] or as_sample")
 
 def show_truth(
     frames:Tensor|np.ndarray|Sequence[Any],
@@ -583,17 +562,10 @@ def show_truth(
         If `target` is not a dict of tensors or arrays, or if `frames` holds no images.
     """
     import matplotlib.pyplot as plt
-    if getattr(frames, 'ndim', 4)!=4: raise ValueError(f"frames has shape {tuple(np.shape(frames))}; expected one sequence, (T,C,H,W)")
-    pixels = to_unit(flatten_images(frames))
+    pixels,target,K = check_sequence(frames, target)
     T = len(pixels)
-    if not T: raise ValueError("frames is empty; expected one sequence, (T,C,H,W), of at least one frame")
-    if isinstance(target, dict): target = _as_tensors(target)
-    _check_shown(target, T)
     flows = [o for o in ('flow','backward_flow') if o in target]
-    K = int(target['instance'].max()) if 'instance' in target else 0
-    K = next((len(target[o])//(T if o in _BOXES else 1) for o in (*_BOXES,'modal_masks','masks','labels') if o in target), K)
     names = [str(int(o)) for o in target['labels']] if 'labels' in target else None
-    if names and len(names)!=K: raise ValueError(f"target['labels'] has {len(names)} entries; expected {K}, one for each digit")
     figsize = figsize or (1.7*T, 1.7*(1+len(flows)) + .4*('caption' in target))
     axs = plt.subplots(1+len(flows), T, figsize=figsize, squeeze=False, layout='constrained')[1]
     for ax in axs[1:].flat: ax.axis('off')
@@ -610,3 +582,6 @@ def show_truth(
     figure = axs[0,0].figure
     if 'caption' in target: figure.suptitle(textwrap.fill(target['caption'], int(14*figure.get_figwidth())), fontsize=9)
     return axs
+
+# %% ../nbs/31_truth.ipynb #51d0a9e3
+_all_ = ['viewer'] # Also a name of this module
