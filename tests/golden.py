@@ -160,6 +160,7 @@ def cases(path=None):
     for motion in ('bounce','affine'):
         whole = motion=='bounce'
         yield f'truth {motion}', lambda motion=motion, whole=whole: of_truth(make(motion=motion), PLAIN_TARGETS, whole)
+        yield f'points {motion}', lambda motion=motion, whole=whole: of_truth(make(motion=motion, composite='over'), ['full_boxes','tracks','tracks_visible','caption_syncdraw'], whole)
         for o in 'over','opaque': yield f'truth {motion} {o}', lambda motion=motion, whole=whole, o=o: of_truth(make(motion=motion, composite=o), [*PLAIN_TARGETS, 'cover'], whole)
     yield 'truth in colour over backgrounds', lambda: of_truth(make(color='random', background=pictures, drift=(1,2), composite='opaque'), [*PLAIN_TARGETS, 'cover', 'backdrop'], False)
 

@@ -274,10 +274,10 @@ def test_no_operation_of_a_batch_waits_for_the_device(pretend):
     assert seen.found==[]
 
 
-def test_ground_truth_waits_for_the_device_only_for_visibility_and_captions(pretend):
-    "Visible pixels are counted on canvases whose number depends on the Scene, and captions are built on the host"
+def test_ground_truth_waits_for_the_device_only_for_visibility_full_boxes_and_captions(pretend):
+    "Ink is counted, and its boxes are found, on canvases whose number depends on the Scene; captions are built on the host"
     ds = pretend[0]
-    ds.targets = tuple(o for o in available_targets(ds.composite) if o not in ('visibility','caption'))
+    ds.targets = tuple(o for o in available_targets(ds.composite) if o not in ('visibility','full_boxes','caption','caption_syncdraw'))
     vars(ds).update(digits=dataclasses.replace(ds.digits, labels=torch.empty(len(ds.digits), dtype=torch.int64, device='cuda')))
     ds.get_batch(3)
     with Waits() as seen: frames,truth = ds.get_batch(3)
@@ -309,9 +309,9 @@ def test_batches_on_cuda(composite):
 def test_ground_truth_on_cuda(composite):
     names = available_targets(composite)
     here,there = (MovingMNIST(digits='fonts', num_digits=[1,2,3], num_frames=5, seed=3, composite=composite, targets=names, device=d).get_batch(indices=range(20))[1] for d in ('cpu','cuda'))
-    assert here['caption']==there['caption']
+    assert all(here[o]==there[o] for o in ('caption','caption_syncdraw'))
     for name in names:
-        for a,b in zip(*(o[name].values() if name=='pose' else [o[name]]*(name!='caption') for o in (here, there))):
+        for a,b in zip(*(o[name].values() if name=='pose' else [o[name]]*(not name.startswith('caption')) for o in (here, there))):
             # Levels at a threshold may fall on either side
             assert b.device.type=='cuda' and ((a.double() - b.cpu().double()).abs()>1e-2).double().mean()<.01, name
 

@@ -39,7 +39,7 @@ def with_points(target, T, K=3, N=4):
     full = torch.rand(K, T, 4, generator=g)*30 - 15
     full[...,2:] = full[...,:2] + 28
     tracks = 10 + 40*torch.rand(K, N, T, 2, generator=g)
-    return {**target, 'full_boxes': full, 'tracks': tracks, 'tracks_visible': torch.rand(K, N, T, generator=g)<.5, 'caption_syncdraw': 'digit 3 <i>moves</i>'}
+    return {**target, 'full_boxes': full.flatten(0,1), 'tracks': tracks, 'tracks_visible': torch.rand(K, N, T, generator=g)<.5, 'caption_syncdraw': 'digit 3 <i>moves</i>'}
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_empty_slots_are_nowhere(fonts):
     overlays = read(viewer(frames, target).page)[2]
     empty = target['labels'].numpy()<0
     assert np.array_equal(np.isnan(overlays['trails']['points']).all((1,2)), empty) and [not o for o in overlays['labels']['texts']]==empty.tolist()
-    assert np.isnan(read(viewer(frames, {'digit': target['labels'], 'tracks': torch.zeros(3,2,5,2)}).page)[2]['trails']['points']).all((1,2)).tolist()==empty.tolist()
+    assert np.isnan(read(viewer(frames, {'digit': target['labels'], 'tracks': torch.ones(3,2,5,2)}).page)[2]['trails']['points']).all((1,2)).tolist()==empty.tolist()
 
 
 def test_overlays_are_those_that_the_target_has(sequence):
@@ -214,7 +214,7 @@ def test_what_is_not_one_sequence_is_refused(fonts, sequence):
         with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .* expected ground truth of one sequence of 5 frames of 64×64 pixels"): viewer(batch[0], {name: many[name]})
     with pytest.raises(ValueError, match=r'frames has shape \(2, 5, 1, 64, 64\)'): viewer(batch, many)
     for name in 'boxes','full_boxes','tracks','tracks_visible','masks','modal_masks','instance','flow','flow_valid','backward_flow':
-        with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .*of 3 frames"): viewer(frames[:3], {name: target[name][:14] if name=='boxes' else target[name]})
+        with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .*of 3 frames"): viewer(frames[:3], {name: target[name][:14] if name in ('boxes','full_boxes') else target[name]})
     for name in 'masks','modal_masks','instance','flow','flow_valid','backward_flow':
         with pytest.raises(ValueError, match=rf"target\['{name}'\] has shape .*of 32×64 pixels"): viewer(frames[:,:,:32], {name: target[name]})
     with pytest.raises(ValueError, match=r"target\['translate'\] has shape"): viewer(frames[:3], {'pose': target['pose']})

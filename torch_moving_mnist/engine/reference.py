@@ -6,7 +6,8 @@
 __all__ = ['INTERPOLATIONS', 'COMPOSITES', 'INK_LEVEL', 'OPACITY_LEVELS', 'COUNT_SIDE', 'UNBOUNDED_SIDE', 'warp', 'blend',
            'sample_tiled', 'Backdrop', 'backdrop_frames', 'opacity_of', 'effective_composite', 'has_opacity',
            'render_layers', 'ink_mask', 'mask_to_box', 'render_reference', 'slots_of', 'boxes_reference', 'expand_gain',
-           'resolve_owners', 'flow_between', 'count_ink', 'trace_reference', 'fraction', 'overlap_fraction']
+           'resolve_owners', 'flow_between', 'reach', 'own_canvases', 'by_size', 'count_ink', 'trace_reference',
+           'fraction', 'overlap_fraction']
 
 # %% ../../nbs/engine/01_reference.ipynb #7b73cbb0
 import functools
@@ -266,6 +267,39 @@ def _moves(matrix, other, drift, other_drift):
     still[...,:2,2] += (drift - other_drift).to(m)
     return torch.cat([still[:,:,:1], m, still[:,:,1:]], 2)
 
+# %% ../../nbs/engine/01_reference.ipynb #4b65dbd9
+def reach(
+    matrix:Tensor, # `(N,3,3)`
+    digit_size,    # (height, width) of the digit image, pixels
+)->tuple:          # Least and largest (x, y), two `(N,2)`, pixel centres
+    "How far a digit can reach on the canvas"
+    h,w = digit_size
+    corners = [matrix[:,:2,0]*u + matrix[:,:2,1]*v + matrix[:,:2,2] for u in (-1,w) for v in (-1,h)]
+    at = torch.stack(corners, 1)
+    return at.amin(1), at.amax(1)
+
+def own_canvases(
+    matrix:Tensor, # `(N,3,3)`
+    low:Tensor,    # `(N,2)`, as from `reach`
+    high:Tensor,
+)->tuple:          # Matrices to it `(N,3,3)`, position of its first pixel `(N,2)`, step of its pixels `(N,)`, side `(N,)`; 0: endless digit
+    "A square canvas around each digit, whose side is a power of two"
+    side = (high - low).amax(1)
+    step = (side/COUNT_SIDE).ceil().clamp(min=1)
+    origin = (low/step[:,None]).floor()*step[:,None]
+    local = matrix.clone()
+    local[:,:2,2] -= origin
+    local[:,:2] /= step[:,None,None]
+    n = (side/step).clamp(min=14).add(2).log2().ceil().exp2()
+    return local, origin, step, n.where(side<UNBOUNDED_SIDE, 0).long()
+
+def by_size(
+    side:Tensor, # `(N,)`, sides of canvases; 0: none
+):               # Pairs of a side and indices
+    "Digits that are drawn together: their canvases have one size, and about 2²² pixels"
+    for size in side.unique().tolist():
+        if size: yield from ((size, i) for i in (side==size).nonzero()[:,0].split(max(1, 2**22//(size*size))))
+
 # %% ../../nbs/engine/01_reference.ipynb #8f1da201
 def count_ink(
     images:Tensor, # Digit images, `(M,C,h,w)` uint8
@@ -276,28 +310,14 @@ def count_ink(
     interpolation:str,
 )->Tensor:         # `(N,)` int64
     "Pixels of ink of each digit, on the canvas and outside of it"
-    low,side = _extent(matrix, images.shape[-2:])
-    usable = (index>=0) & (side<UNBOUNDED_SIDE)
-    step = (side/COUNT_SIDE).ceil().clamp(min=1)
-    local = matrix.clone()
-    local[:,:2,2] -= (low/step[:,None]).floor()*step[:,None]
-    local[:,:2] /= step[:,None,None]
-    canvas = ((side/step).clamp(min=14).add(2).log2().ceil().exp2()).where(usable, 0).long()
-    n = torch.full_like(index, 2**62).where(~usable & (index>=0), 0)
-    for size in canvas.unique().tolist():
-        if not size: continue
-        for i in (canvas==size).nonzero()[:,0].split(max(1, 2**22//(size*size))):
-            layers = render_layers(images, index[i,None], local[i,None], (size,size), gain[i,None], composite, interpolation)
-            n[i] = ink_mask(*layers, composite).sum((1,2,3))
-    return n*(step.where(usable, 1).long()**2)
-
-def _extent(matrix, digit_size):
-    "Least x and y `(N,2)` that a digit can reach on the canvas, and its longer side there `(N,)`"
-    h,w = digit_size
-    corners = matrix.new_tensor([[-1,-1,1],[w,-1,1],[-1,h,1],[w,h,1]])
-    at = (matrix[:,None,:2]*corners[:,None]).sum(-1)
-    low,high = at.amin(1),at.amax(1)
-    return low,(high - low).amax(1)
+    low,high = reach(matrix, images.shape[-2:])
+    local,_,step,side = own_canvases(matrix, low, high)
+    endless = (index>=0) & (side==0)
+    n = torch.full_like(index, 2**62).where(endless, 0)
+    for size,i in by_size(side.where(index>=0, 0)):
+        layers = render_layers(images, index[i,None], local[i,None], (size,size), gain[i,None], composite, interpolation)
+        n[i] = ink_mask(*layers, composite).sum((1,2,3))
+    return n*(step.where(~endless, 1).long()**2)
 
 # %% ../../nbs/engine/01_reference.ipynb #a0e6bbef
 def trace_reference(

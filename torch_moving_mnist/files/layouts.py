@@ -174,7 +174,8 @@ def _open_pt(path):
             if o.compress_type!=zipfile.ZIP_STORED: raise ValueError(f'{o.filename} is compressed; expected what torch.save has written')
     x = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     frames,target = x if isinstance(x, tuple) and len(x)==2 else (x, {})
-    if isinstance(target, dict) and any(len(o)>2**12 for o in target.get('caption', ())):
+    texts = [o for o in target.values() if isinstance(o, list)] if isinstance(target, dict) else []
+    if any(len(o)>2**12 for text in texts for o in text):
         raise ValueError('it holds captions of more than 4,096 letters')
     if not isinstance(frames, Tensor) or not isinstance(target, dict):
         raise ValueError(f'it holds a {type(x).__name__}; expected a tensor, or a pair of a tensor and a dict')

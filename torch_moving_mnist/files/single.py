@@ -22,10 +22,13 @@ from ..truth import TARGETS
 from ..utils import regular_file
 
 # %% ../../nbs/files/03_single.ipynb #aa43da35
-def _width_of_captions(ds, first, last):
-    "Letters of the longest caption"
+def _is_text(field): return field.dtype[1]=='U'
+
+def _widths(ds, names, first, last):
+    "Letters of the longest caption of each kind"
     parts = (range(i, min(i + 1024, last)) for i in range(first, last, 1024))
-    return max(len(o) for part in parts for o in ds.truth(ds.draw(indices=part), ['caption'])['caption'])
+    found = [ds.truth(ds.draw(indices=part), names) for part in parts]
+    return {k: max(len(o) for part in found for o in part[k]) for k in names}
 
 def fields_of(
     ds,        # A MovingMNIST, with the targets of the file
@@ -35,8 +38,9 @@ def fields_of(
 )->list:
     "Arrays that hold some sequences, in a layout"
     fields = layout.fields(ds, range(first, first+1))
-    width = f'<U{_width_of_captions(ds, first, last)}' if 'caption' in ds.targets else None
-    return [Field(o.name, width, o.shape) if o.name=='caption' else o for o in fields]
+    names = [o.name for o in fields if _is_text(o)]
+    widths = _widths(ds, names, first, last) if names else {}
+    return [Field(o.name, f'<U{widths[o.name]}', o.shape) if o.name in widths else o for o in fields]
 
 def record_of(
     ds,          # A MovingMNIST, with the targets of the file
@@ -47,7 +51,7 @@ def record_of(
 )->dict:         # What json can write
     "Describe what a file or folder holds"
     recipe = ds.recipe
-    arrays = {o.name: ['str' if o.name=='caption' else o.dtype, list(o.shape)] for o in fields}
+    arrays = {o.name: ['str' if _is_text(o) else o.dtype, list(o.shape)] for o in fields}
     meaning = {k: f'{TARGETS[k].shape}: {TARGETS[k].meaning}' for k in ds.targets}
     return dict(format='torch_moving_mnist', format_version=FORMAT, layout=layout, n=n, targets=list(ds.targets), arrays=arrays,
                 meaning=meaning, fingerprint=digest(recipe), recipe=recipe, **more)
