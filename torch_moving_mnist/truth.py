@@ -261,7 +261,8 @@ TARGETS = {
         'it is neither occluded nor outside the canvas'),
     'tracks': Target('(B,K,N,T,2)', 'float32', f'positions (x, y) of N = {POINTS} points on the ink of each digit, in pixels '
         '(pixel centres have integer coordinates), on the canvas, hidden or outside; zeros for an empty slot', tracks),
-    'tracks_visible': Target('(B,K,N,T)', 'bool', "True where the point is visible: the nearest pixel is on the canvas and shows the point's digit"),
+    'tracks_visible': Target('(B,K,N,T)', 'bool', "True where the point is visible: "
+        "the nearest pixel is on the canvas and shows the point's digit"),
     'layers': Target('(B,K,T,C,H,W)', 'float32', 'each digit rendered by itself on black, in grey levels (white is 255), '
         'before clipping and rounding'),
     'cover': Target('(B,K,T,1,H,W)', 'float32', "opacity of each layer in [0,1]; available if composite is 'over' or 'opaque'"),
@@ -274,7 +275,8 @@ TARGETS = {
     'present': Target('(B,K,T)', 'bool', 'True where the digit is there; False outside its lifetime and for an empty slot', presence),
     'clean': Target('(B,T,C,H,W)', 'uint8', 'the frames without corruption; normalised as the frames are in `get_batch`, there float32'),
     'caption': Target('B strings', 'str', "one English sentence that describes each digit's motion", caption),
-    'caption_syncdraw': Target('B strings', 'str', "one sentence in the grammar of Sync-DRAW: 'digit 5 is moving left and right.'", caption_syncdraw),
+    'caption_syncdraw': Target('B strings', 'str', "one sentence in the grammar of Sync-DRAW: "
+        "'digit 5 is moving left and right.'", caption_syncdraw),
 }
 
 # %% ../nbs/31_truth.ipynb #ccb71785
@@ -623,7 +625,8 @@ def show_truth(
     target : dict
         Ground truth of the same sequence, as from `ds[i]` or `as_sample`; `{}` shows only the frames. Of its entries,
         'boxes' (or 'modal_boxes' or 'full_boxes'), 'modal_masks' (or 'masks' or 'instance'), 'labels', 'tracks', 'flow', 'backward_flow'
-        and 'caption' are shown; 'labels' needs boxes, and 'tracks' has hollow points where 'tracks_visible' is False. With 'flow_valid' or 'backward_flow_valid', only valid flow has arrows. Other entries are ignored.
+        and 'caption' are shown; 'labels' needs boxes, and 'tracks' has hollow points where 'tracks_visible' is False. With 'flow_valid'
+        or 'backward_flow_valid', only valid flow has arrows. Other entries are ignored.
     figsize : tuple, default None
         (width, height) of the figure, inches. None: 1.7 inches per panel, and 0.4 more in height for a caption.
 
