@@ -182,5 +182,6 @@ def test_warmup_leaves_nothing_to_compile(three, tmp_path):
             ds = MovingMNIST(digits='fonts', composite=composite, background=pictures, targets=targets, normalize=False, color='random')
             ds[0], ds.get_batch(3)
         for motion in ('bounce','affine'):
-            for boxes in ((), ('boxes',)): MovingMNIST(digits='fonts', motion=motion, interpolation='nearest', normalize=False, targets=boxes)[0]"""
+            for boxes in ((), ('boxes',)): MovingMNIST(digits='fonts', motion=motion, interpolation='nearest', normalize=False, targets=boxes)[0]
+        MovingMNIST(digits='shapes', motion='collide', num_digits=2, normalize=False, foreground=torch.zeros(2,4,32,32, dtype=torch.uint8), lifetime=(1,3), corrupt='blur')[[0,1]]"""
     assert run(everything, tmp_path)==('', '')

@@ -84,6 +84,7 @@ def warmup():
     settings = dict(digits='fonts', num_digits=2, normalize=False, seed=0)
     MovingMNIST(**settings, composite='over', targets=available_targets('over')).get_batch(2)
     MovingMNIST(**settings, motion='bounce')[0] # Whole pixels, which are copied
+    MovingMNIST(**settings, motion='collide', foreground=torch.zeros(1, 2, 64, 64, dtype=torch.uint8))[0]
     folders = [o for o in cache_folders() if any(o.glob('*.nbc'))]
     kept = f'kept in {folders[0]}' if folders else f'not kept: none of {shorten(list(map(str, cache_folders())))} can be written to'
     print(f'compiled in {time.perf_counter() - start:.0f} seconds; {kept}')

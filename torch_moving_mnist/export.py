@@ -19,7 +19,7 @@ from .presets import PRESETS
 from .utils import atomic_path, show_images
 
 # %% ../nbs/61_export.ipynb #c269024f
-_NO_TEXT = 'background','drift','where','transform'
+_NO_TEXT = 'background','background_fit','drift','foreground','foreground_drift','where','transform'
 
 def _settings(parser):
     "Add an option for each parameter of `MovingMNIST`"
