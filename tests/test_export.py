@@ -177,3 +177,12 @@ def test_motchallenge_reads_the_folder(tmp_path, color):
             assert np.array_equal(image if color is None else image.transpose(2,0,1), frames[t].numpy() if color else frames[t,0].numpy())
     with pytest.raises(FileExistsError, match='it exists'): to_mot(ds, 3, tmp_path/'mot')
     assert os.listdir(tmp_path)==['mot']
+
+
+def test_motchallenge_has_births_and_deaths(tmp_path):
+    "A track has the frames of its digit's lifetime, and no others"
+    ds = MovingMNIST(digits='fonts', num_digits=3, num_frames=8, seed=0, normalize=False, motion='bounce', lifetime=(1,4))
+    to_mot(ds, 5, tmp_path/'mot')
+    for i in range(5):
+        present = ds.draw(indices=[i]).present[0]
+        assert {*read_mot(tmp_path/'mot'/f'{i:06}')}=={(t+1, k+1) for k,t in present.nonzero().tolist()} and 3<=present.sum()<=12
