@@ -1,5 +1,5 @@
 "Files: every layout and target comes back, whatever interrupts the writing, and what is wrong is found"
-import errno, faulthandler, hashlib, json, os, shutil, signal, sys, tarfile, time, traceback, zipfile
+import errno, faulthandler, hashlib, json, os, shutil, signal, sys, tarfile, threading, time, traceback, zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from torch_moving_mnist import load
+from torch_moving_mnist import load, utils
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.files import arrays, finish_folder, saved, shards, single, verify, write_shard
 from torch_moving_mnist.recipe import digest
@@ -848,3 +848,22 @@ def test_open_datasets_can_be_pickled_and_copied(tmp_path):
         again = load(write(make(), tmp_path, layout, 5, overwrite=True))
         for other in (pickle.loads(pickle.dumps(again)), copy.copy(again), copy.deepcopy(again)): assert same(other[3], again[3])
         assert len(pickle.dumps(again))<5000
+
+
+def test_a_killed_fork_never_stops_its_parent(tmp_path):
+    "Killed while it holds the lock of its progress bar"
+    make().save(tmp_path/'before.npy', n=2) # Whatever is shared by processes exists before the fork
+    ours,theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        utils.progress_bar(total=3, file=open(os.devnull, 'w')).get_lock().acquire()
+        os.write(theirs, b'.')
+        time.sleep(60)
+        os._exit(1)
+    os.read(ours, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    thread = threading.Thread(target=lambda: make().save(tmp_path/'after.npy', n=2), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive() and verify(tmp_path/'after.npy')==[]

@@ -369,7 +369,7 @@ def test_a_state_before_the_first_batch_is_the_position_of_the_dataset(ds):
 def test_states_too_large_for_64_bits_are_refused(ds):
     with pytest.raises(ValueError, match=r"state\['sequences'\]=.*at most"): ds.batches().load_state_dict(dict(batches=1, sequences=2**70))
     for stream in ds.stream(2), ds.stream(2, 5):
-        with pytest.raises(ValueError, match=r"state\['epoch'\]=.*at most"): iter(stream).load_state_dict(dict(epoch=2**61, made=0))
+        with pytest.raises(ValueError, match=r"state\['epoch'\]=.*at most"): iter(stream).load_state_dict(dict(epoch=2**61, made=0, ranks=1))
 
 
 AT_EXIT = """

@@ -363,7 +363,7 @@ class MovingMNIST(Dataset):
         old = state.keys() & {'_position','_home'} # Written by version 0.1
         self.__dict__.update({k: o for k,o in state.items() if k not in old})
         if not old: return
-        self._cursor = Cursor(state['_position'], state['_home'])
+        self._cursor = Cursor(state['_position']*state['_home'][1], state['_home'])
         if self.composite=='over': self.composite = 'opaque' # The new name
 
     def _find_stats(self, normalize):

@@ -19,7 +19,7 @@ from torch import Tensor
 from . import __version__
 from .checks import check_choice, check_count, check_flag, check_indices, check_number, shorten
 from .scene import select_frames, with_fields
-from .utils import atomic_path
+from .utils import atomic_path, progress_bar
 
 # %% ../nbs/50_metrics.ipynb #dde6e41f
 def _precise(x): return x.float() if x.device.type=='mps' else x.double() # There is no float64 on 'mps'
@@ -570,9 +570,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
                  fingerprint=ds.fingerprint)
     return Evaluation({k: summary(o, convention) for k,o in joined.items()}, **about)
 
-def _progress(parts, show):
-    from tqdm.auto import tqdm
-    return tqdm(parts, desc='evaluate', unit=' batches', disable=not show)
+def _progress(parts, show): return progress_bar(parts, desc='evaluate', unit=' batches') if show else parts
 
 def _predicted(predict, seen, true, convention):
     "What the function predicts, checked"

@@ -55,7 +55,7 @@ def _warn_worker():
                   "first one; use DataLoader(ds.stream(bs, n), batch_size=None, num_workers=…)", stacklevel=5)
 
 class Cursor:
-    "Position of a dataset in this process' shard of the stream"
+    "Position of a dataset in the stream"
     def __init__(self, position=0, home=(0,1)): self.position,self.home = position,home
 
     def copy(self):
@@ -67,15 +67,15 @@ class Cursor:
         advance:bool,     # False: the first numbers, and the position stays
         device='cpu',     # Device of the result
     )->Tensor:            # `(n,)` int64
-        "The next numbers of this process' shard"
+        "This process' share of the next numbers"
         given = getattr(_given, 'numbers', None)
         if given and given[0] is self: return self._take_given(given, n)
         shard,shards = shard_of_process(self.home)
         start = 0
         if advance:
-            with _lock: start,self.position = self.position,self.position + n
+            with _lock: start,self.position = self.position,self.position + n*shards
             _warn_worker()
-        return torch.arange(shard + shards*start, shard + shards*(start + n), shards, device=device)
+        return torch.arange(start + shard, start + n*shards, shards, device=device)
 
     @contextlib.contextmanager
     def at(self,
@@ -197,8 +197,7 @@ class Batches:
         dict
             Numbers that json and `torch.save` can write.
         """
-        position = self._cursor.position if self._source is None else self._position
-        return dict(batches=self._handed, sequences=position*shard_of_process(self._cursor.home)[1])
+        return dict(batches=self._handed, sequences=self._cursor.position if self._source is None else self._position)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the batches that had been handed out when the state was taken.
@@ -216,7 +215,7 @@ class Batches:
         check_state(state, self.state_dict())
         if self._source is not None: self.close()
         self._source,self._handed = None,state['batches']
-        self._cursor.position = -(-state['sequences']//shard_of_process(self._cursor.home)[1])
+        self._cursor.position = state['sequences']
 
 # %% ../nbs/33_stream.ipynb #225f0cb6
 def name_of_iterator(
@@ -286,7 +285,8 @@ class Stream(IterableDataset):
 class StreamIterator:
     "One epoch of a `Stream` in one process"
     def __init__(self, stream, epoch):
-        self._stream,self._epoch,self._made = stream,epoch,0
+        self._stream,self._epoch,self._made = stream,epoch,0 # `_made`: batches of this worker, on all ranks
+        self._ranks = None # Ranks at the beginning of the epoch; None: those of now
 
     def __iter__(self) -> 'StreamIterator': return self
 
@@ -294,20 +294,32 @@ class StreamIterator:
     def __next__(self) -> Any:
         stream = self._stream
         rank,world,worker,workers = place_of_process(stream._home)
-        j = worker + self._made*workers # Number of the batch within this rank
-        if stream.n is not None and j>=stream._batches(world): raise StopIteration
-        self._made += 1
-        batch = self._epoch*(2**32 if stream.n is None else stream.n) + j*world + rank
+        ranks,n,turn = self._ranks or world, 2**32 if stream.n is None else stream.n, self._made + rank
+        if stream.n is not None and self._made + world > ranks*len(range(worker, stream._batches(ranks), workers)): raise StopIteration
+        self._made += world
+        batch = self._epoch*n + (worker + turn//ranks*workers)*ranks + turn % ranks
         return stream._make(torch.arange(batch*stream.bs, (batch+1)*stream.bs, device='cpu'))
 
     def state_dict(self) -> dict[str, int]:
-        "Where the iterator stands: number of the epoch, and of batches that this process has made in it."
-        return dict(epoch=self._epoch, made=self._made)
+        "Where the iterator stands: the epoch, the batches that this worker has made on all ranks, and the ranks when the epoch began."
+        return dict(epoch=self._epoch, made=self._made, ranks=self._ranks or place_of_process(self._stream._home)[1])
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        "Continue where the iterator stood that has returned `state`; ValueError where it is something else."
+        """Continue where the iterator stood that has returned `state`, also on another number of ranks.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` has returned on any rank.
+
+        Raises
+        ------
+        ValueError
+            Where it is something else.
+        """
         check_state(state, self.state_dict())
         stream = self._stream
         check_count("state['epoch']", state['epoch'], 0, 2**62//((stream.n or 2**32)*stream.bs))
-        self._epoch,self._made = state['epoch'],state['made']
+        check_count("state['ranks']", state['ranks'], 1, 2**20)
+        self._epoch,self._made,self._ranks = state['epoch'],state['made'],state['ranks']
         stream.counters()[0] = self._epoch + 1

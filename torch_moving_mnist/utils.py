@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'show_images', 'GIF', 'tile', 'encode_gif',
-           'animate', 'regular_file', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'set_seed',
-           'to_device']
+           'animate', 'regular_file', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'progress_bar',
+           'set_seed', 'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, errno, functools, importlib.util, itertools, math, os, random, secrets, stat, sys
+import base64, contextlib, copy, errno, functools, importlib.util, itertools, math, os, random, secrets, stat, sys, threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -366,6 +366,18 @@ def outside_graphs(
         return _disabled[f](*args, **kwargs)
     call._torchdynamo_disable = True # What `torch.compiler.disable` sets
     return cast(_F, call)
+
+# %% ../nbs/01_utils.ipynb #62f48e0e
+def progress_bar(
+    *args,
+    **kwargs, # As for `tqdm`
+):            # A bar
+    "A bar of tqdm that other processes cannot block"
+    from tqdm.auto import tqdm
+    class Bar(tqdm):
+        _lock = threading.RLock()
+        monitor_interval = 0 # No thread
+    return Bar(*args, **kwargs)
 
 # %% ../nbs/01_utils.ipynb #736e25f3
 def set_seed(

@@ -17,6 +17,7 @@ from .saved import SavedDataset, load, verify
 from .shards import FORMATS, begin, finish, job_in, job_of, known_shard, make_shards, real_folder, write_folder
 from .single import Stage, publish, record_of, with_seed, write_file
 from .video import VIDEOS, check_video, write_video
+from ..utils import progress_bar
 
 _all_ = ['SavedDataset', 'load', 'verify', 'existing_parent', 'FORMATS']
 
@@ -51,11 +52,11 @@ SHARD_BYTES = 2**28 # Of a shard, about
 @contextlib.contextmanager
 def _bar(n, progress, name):
     "Yields a function of sequences and bytes that moves a progress bar"
-    from tqdm.auto import tqdm
     total,bar = 0,None
     def report(done, size): # The bar appears when the work begins
         nonlocal total,bar
-        if bar is None: bar = tqdm(total=n, unit=' sequences', desc=name, disable=not progress)
+        if not progress: return
+        if bar is None: bar = progress_bar(total=n, unit=' sequences', desc=name)
         total += size
         bar.set_postfix_str(f'{total/1e6:,.0f} MB', refresh=False)
         bar.update(done)
