@@ -47,10 +47,12 @@ class Process:
         if code is None: raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return code
 
+    def kill(self): _ask(kill=self.pid)
+
     def finish(self, timeout=300):
         try: code = self.wait(timeout)
         except subprocess.TimeoutExpired:
-            _ask(kill=self.pid)
+            self.kill()
             raise
         texts = []
         for o in '12':

@@ -7,7 +7,7 @@ __all__ = ['SPLITS', 'FAMILY', 'FITS', 'Digits', 'ink_boxes', 'ink_circles', 'pa
            'load_digits', 'load_pictures', 'fit_pictures', 'checksum']
 
 # %% ../nbs/11_digits.ipynb #69b5b2ee
-import dataclasses, functools, hashlib, math, os, re, tempfile
+import contextlib, dataclasses, functools, hashlib, math, os, re, tempfile
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +321,17 @@ def _open(name, path, train):
 _VALID = 10_000
 
 # %% ../nbs/11_digits.ipynb #a7bc4d9e
+@contextlib.contextmanager
+def _one_at_a_time(path):
+    "Wait while another process holds a lock, where the file system has locks; the file is removed in the end"
+    from filelock import FileLock
+    lock = FileLock(path, thread_local=False)
+    with contextlib.suppress(OSError, NotImplementedError): lock.acquire()
+    try: yield
+    finally:
+        with contextlib.suppress(OSError): os.unlink(path)
+        lock.release()
+
 def _download(name, path, train):
     "Download and verify with torchvision, then move each unpacked file to its final place"
     with tempfile.TemporaryDirectory(prefix='.download-', dir=path) as tmp:
@@ -347,9 +358,11 @@ def _from_family(name, path, train, download):
     try: os.makedirs(path, exist_ok=True)
     except OSError as e: raise RuntimeError(f"path={shorten(path)} cannot be created: {e}. {remedy}") from e
     if not os.access(path, os.W_OK): raise RuntimeError(f"path={shorten(path)} holds no {kind} and cannot be written to. {remedy}")
-    try: _download(name, path, train)
-    except Exception as e:
-        raise RuntimeError(f"{kind} could not be downloaded into path={shorten(path)}: {' '.join(str(e).split())}. {remedy}") from e
+    with _one_at_a_time(os.path.join(path, f'.download-{kind}.lock')):
+        with contextlib.suppress(Exception): return _open(name, path, train) # Another process was first
+        try: _download(name, path, train)
+        except Exception as e:
+            raise RuntimeError(f"{kind} could not be downloaded into path={shorten(path)}: {' '.join(str(e).split())}. {remedy}") from e
     return _open(name, path, train)
 
 # %% ../nbs/11_digits.ipynb #4cd0ec6a
