@@ -60,11 +60,23 @@ def test_shards_in_several_calls(run):
     ('nope a.npy', 2, 'invalid choice'), ('canonical', 2, 'required'), ('canonical a.h5', 2, "ends in '.h5'"), ('canonical a.npy --n 0', 2, 'n=0'), ('canonical a.npy --n x', 2, 'invalid int'),
     ('canonical a.npy --targets boxes', 2, 'holds frames only'), ('canonical a.npy --num-frames 0', 2, 'num_frames=0'), ('canonical a --shards 0:2', 2, 'without --shard-rows'), ('canonical a --shard-rows 0', 2, '--shard-rows=0; expected'), ('canonical a.npy --format tar', 2, 'which is for folders'),
     ('canonical a --shards 2:1 --shard-rows 9', 2, '--shards=2:1; expected numbers in order'), ('canonical a --shards x --shard-rows 9', 2, '--shards=x; expected first:last'),
+    ('canonical a --finish', 2, '--finish without --shard-rows'), ('canonical a --finish --shard-rows 9', 2, 'a has no shards; expected a folder into which'), ('canonical a --finish --shards 0:1 --shard-rows 9', 2, 'neither --shards nor'),
     ('canonical a.npy --motion bounse', 2, "Did you mean 'bounce'"), ('canonical a.npy --seed -1', 2, 'seed=-1'), ('canonical nowhere/../a.gif --fps 0', 2, 'fps=0')])
 def test_mistakes_are_one_line(run, line, code, match):
     found,out,err = run(export, line + ' --digits fonts --quiet')
     assert found==code and match in err and 'Traceback' not in err and out=='' and os.listdir('.')==[]
     if 'usage' not in err: assert err.startswith('mmnist-export: ') and err.count('\n')==1
+
+
+def test_finish_names_what_is_missing(run):
+    line = 'canonical a --digits fonts --n 60 --num-frames 2 --shard-rows 10 '
+    assert run(export, line + '--shards 1:3 --quiet')[:2]==(0, 'wrote shards 1:3 of 6 to a, which has 164.1 kB\nnot finished: 4 of 6 shards are missing: 0:1 3:6\n')
+    assert run(export, line + '--finish')[:2]==(1, 'not finished: 4 of 6 shards are missing: 0:1 3:6\n') and not os.path.exists('a/index.json')
+    code,out,err = run(export, line + '--finish --seed 1')
+    assert code==2 and 'the folder holds another dataset: seed=0 instead of 1' in err
+    for part in '0:1','3:6': run(export, line + f'--shards {part} --quiet')
+    for _ in range(2): assert run(export, line + '--finish')[:2]==(0, f'a is finished: 60 sequences, 6 shards, {sum(o.stat().st_size for o in Path("a").iterdir())/1e3:.1f} kB\n')
+    assert len(load('a'))==60
 
 
 def test_a_dry_run_writes_nothing(run):

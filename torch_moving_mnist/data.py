@@ -33,7 +33,7 @@ from .presets import PRESETS
 from .recipe import check_keys, check_reproduced, digest, protocol_of, recipe_of, settings_of, warn_of_version
 from .scene import Scene, check_scene, with_fields
 from .stats import canvas_stats, denormalize, measure_stats, stats_of, transforms_of
-from .stream import Batches, Cursor, Stream, fresh_key
+from .stream import Batches, Cursor, Stream, fresh_key, rank_and_world
 from .truth import as_sample, check_targets, engine_args, finish_sample, ground_truth
 from .utils import outside_graphs
 
@@ -367,11 +367,11 @@ class MovingMNIST(Dataset):
         if self.composite=='over': self.composite = 'opaque' # The new name
 
     def _find_stats(self, normalize):
-        "Mean and std as a list, or False; computed ones are printed"
+        "Mean and std as a list, or False; computed ones are printed, of several ranks by the first"
         if isinstance(normalize, (tuple, bool)) and normalize is not True: return normalize and list(normalize)
         if normalize=='measured': stats = measure_stats(self, self._draw_measured)
         else: stats = canvas_stats(self.canvas_size, max(self.num_digits), self.digits.images.shape[-2:])
-        print(f'New computed stats for MovingMNIST: {stats}')
+        if not rank_and_world()[0]: print(f'New computed stats for MovingMNIST: {stats}')
         return list(stats)
 
     def _draw_measured(self, index, **kwargs):

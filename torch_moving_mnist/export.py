@@ -14,7 +14,7 @@ from fastcore.docments import parse_docstring
 
 from .checks import check_count, shorten
 from .data import MovingMNIST
-from .files import FORMATS, bytes_to_write, existing_parent, load, save_dataset, verify
+from .files import FORMATS, bytes_to_write, existing_parent, job_in, load, real_folder, save_dataset, verify
 from .presets import PRESETS
 from .utils import atomic_path, show_images
 
@@ -53,7 +53,7 @@ def _parser(name, description, examples):
                                    epilog='examples:\n' + ''.join(f'  {name} {o}\n' for o in examples))
 
 # %% ../nbs/61_export.ipynb #36091ef6
-_OWN = 'preset','out','n','layout','format','shard_rows','shards','workers','fps','overwrite','dry_run','quiet'
+_OWN = 'preset','out','n','layout','format','shard_rows','shards','finish','workers','fps','overwrite','dry_run','quiet'
 
 def _export(args):
     given = vars(args).copy()
@@ -62,14 +62,32 @@ def _export(args):
     with _quietly(): ds = MovingMNIST(**settings) if own['preset']=='default' else MovingMNIST.preset(own['preset'], **settings)
     n,out = len(ds) if own['n'] is None else own['n'], own['out']
     of = None if own['shard_rows'] is None else -(-n//check_count('--shard-rows', own['shard_rows']))
-    numbers = _range(own['shards'], of) if own['shards'] else None
+    numbers = _numbers(own, of)
     how = dict(layout=own['layout'], format=own['format'], shards=of, targets=None, fps=own['fps'], workers=own['workers'],
                overwrite=own['overwrite'], progress=not own['quiet'], numbers=numbers)
     if own['dry_run']: return _estimate(ds, out, n, bytes_to_write(ds, out, n, own['layout'], own['format'], of), how)
     missing = save_dataset(ds, out, n, **how)
-    what = f'{n:,} sequences' if numbers is None else f'shards {own["shards"]} of {of}'
-    print(f'wrote {what} to {out}, which has {_bytes(_size_on_disk(out))}')
-    if missing: print(f'not finished: {len(missing)} of {of} shards are missing: {shorten(missing)}')
+    what = f'shards {own["shards"]} of {of}' if own['shards'] else f'{n:,} sequences'
+    if numbers!=[]: print(f'wrote {what} to {out}, which has {_bytes(_size_on_disk(out))}')
+    elif not missing: print(f'{out} is finished: {what}, {of} shards, {_bytes(_size_on_disk(out))}')
+    if missing: print(f'not finished: {len(missing)} of {of} shards are missing: {_ranges(missing)}')
+    return bool(missing and own['finish'])
+
+def _numbers(own, of):
+    "Numbers of the shards to write; None: all"
+    if own['finish']:
+        if own['shards'] or own['dry_run']: raise ValueError('--finish writes no shards; expected neither --shards nor --dry-run')
+        if of is None: raise ValueError('--finish without --shard-rows; expected both')
+        if not os.path.isdir(own['out']) or job_in(real_folder(own['out'])) is None:
+            raise ValueError(f"--finish: {own['out']} has no shards; expected a folder into which the same command with --shards has written")
+        return []
+    return _range(own['shards'], of) if own['shards'] else None
+
+def _ranges(numbers):
+    "Numbers in order as ranges, such as '3:5 9:10'"
+    starts = [k for i,k in enumerate(numbers) if not i or numbers[i-1]!=k-1]
+    ends = [k+1 for i,k in enumerate(numbers) if i==len(numbers)-1 or numbers[i+1]!=k+1]
+    return ' '.join(f'{a}:{b}' for a,b in zip(starts, ends))
 
 def _quietly(): return contextlib.redirect_stdout(None)
 
@@ -114,6 +132,8 @@ def export(argv=None)->int:
     files.add_argument('--format', choices=FORMATS, help='format of the shards in a folder')
     files.add_argument('--shard-rows', type=int, help='largest number of sequences in a shard')
     files.add_argument('--shards', metavar='A:B', help='write only the shards A to B-1')
+    files.add_argument('--finish', action='store_true',
+                       help='write no shards: write index.json if all are there, or name those that are missing (exit code 1)')
     files.add_argument('--workers', type=int, help='processes that write shards')
     files.add_argument('--fps', type=float, default=10, help='frames per second of a video')
     files.add_argument('--overwrite', action='store_true', help='replace what is there')

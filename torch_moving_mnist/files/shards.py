@@ -305,14 +305,15 @@ def write_folder(
     "Write a folder of shards, or go on where an earlier call stopped"
     folder = real_folder(path)
     with naming(path):
-        one = sum(o.nbytes for o in LAYOUTS['npz'].fields(with_seed(ds)[0], range(1)))
-        check_space(folder, one*n - _bytes_in(folder))
+        if shards is None or len(shards):
+            one = sum(o.nbytes for o in LAYOUTS['npz'].fields(with_seed(ds)[0], range(1)))
+            check_space(folder, one*n - _bytes_in(folder))
         if overwrite and folder.exists(): retried(folder, lambda: _remove_other(folder, ds, n, of, format))
         ds,drawn = with_seed(ds, None if (folder/'index.json').exists() else job_in(folder))
         job = job_of(ds, n, of, format, drawn)
         begin(folder, job)
         numbers = list(range(of)) if shards is None else list(shards)
-        if workers: in_workers(min(workers, len(numbers)), ds, numbers, of, folder, n, format, report)
+        if workers and numbers: in_workers(min(workers, len(numbers)), ds, numbers, of, folder, n, format, report)
         else: make_shards(ds, numbers, of, folder, n, format, report)
         return finish(folder, job)
 
