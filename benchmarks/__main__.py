@@ -303,7 +303,7 @@ def measure(source):
     for workers in (0, 1, 2):
         yield row(f'DataLoader, batches of 128, num_workers={workers}, milliseconds per sequence',
                   [loader_rate(make(length=2048), workers) for _ in range(3)])
-    for rows in (reading_rows, writing_rows):
+    for rows in (reading_rows, writing_rows, scaling_rows):
         with tempfile.TemporaryDirectory(dir='.') as d: yield from rows(source, Path(d)) # On the disk, not in a file system in memory
     runs = [training(ds, ds.batches(bs=16, prefetch=2), 40) for _ in range(5)]
     yield row('fraction of training time spent waiting for batches(bs=16, prefetch=2)', [wait/total for total,wait in runs], 'under 0.02')
@@ -354,6 +354,24 @@ def writing_rows(source, folder, n=10_000, bs=256):
     for i,name in enumerate(ways, 1):
         yield row(f"rendering {n:,} 'canonical' sequences to memory and writing them raw ÷ ds.save to {name}", [o[0]/o[i] for o in rounds],
                   '' if 'tar' in name else 'at least 0.7')
+
+
+def scaling_rows(source, folder, n=20_000, steps=400, rounds=5):
+    "Yield the rows on two processes instead of one"
+    ds = MovingMNIST.preset('canonical', **source, seed=0, length=n)
+    def saved(workers):
+        shutil.rmtree(folder/'set', ignore_errors=True)
+        return seconds(lambda: ds.save(folder/'set', n=n, shards=20, workers=workers, progress=False))
+    def streamed(workers):
+        batches = iter(DataLoader(default_dataset(source).stream(128, steps + 20), batch_size=None, num_workers=workers))
+        for _ in range(20): next(batches) # The workers are at work
+        return seconds(lambda: [None for _ in batches])
+    saved(1)
+    saves,streams = ([(f(1), f(2)) for _ in range(rounds)] for f in (saved, streamed))
+    yield row("ds.save of 'canonical' sequences to a folder of .npy shards, workers=1, thousand sequences per second", [n/1000/a for a,_ in saves])
+    yield row('… time with workers=1 ÷ with workers=2', [a/b for a,b in saves])
+    yield row('DataLoader over ds.stream(128), num_workers=1, thousand sequences per second', [steps*.128/a for a,_ in streams])
+    yield row('… time with num_workers=1 ÷ with num_workers=2', [a/b for a,b in streams])
 
 
 def score_rows(source, n=32):
