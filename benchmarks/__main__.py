@@ -109,22 +109,6 @@ def loader_rate(ds, workers):
     return 1000*seconds(lambda: [None for _ in loader])/len(ds)
 
 
-def gpu_rows(make):
-    "Rows for CUDA: output bytes per second of `get_batch` as a fraction of those of a copy"
-    def timed(f, n=20): # Milliseconds of n calls
-        f(), torch.cuda.synchronize()
-        start,end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(n): f()
-        end.record(), torch.cuda.synchronize()
-        return start.elapsed_time(end)
-    ds = make(device='cuda')
-    for bs,goal in ((128,''), (4096,'at least 0.5')):
-        batch = ds.get_batch(bs)
-        ratios = [timed(batch.clone)/timed(lambda: ds.get_batch(bs)) for _ in range(11)]
-        yield row(f'clone of the batch ÷ get_batch({bs}) on {torch.cuda.get_device_name()}', ratios, goal)
-
-
 def bouncing_corners(B, T, K=2, canvas=64, digit=28, seed=0):
     "Top-left corners `(B,K,T,2)`, in whole pixels, of digits that bounce off the walls"
     g = np.random.default_rng(seed)
@@ -309,7 +293,6 @@ def measure(source):
     yield row('fraction of training time spent waiting for batches(bs=16, prefetch=2)', [wait/total for total,wait in runs], 'under 0.02')
     yield row('time of the same training steps ÷ steps that reuse one batch',
               [total/training(ds, repeat(ds.get_batch(16)), 40)[0] for total,_ in runs])
-    if torch.cuda.is_available(): yield from gpu_rows(make)
 
     imports = [run_python(IMPORT.format('import torch_moving_mnist.data'))/run_python(IMPORT.format('pass')) for _ in range(5)]
     yield row('import of torch_moving_mnist.data ÷ import of torch and torchvision', imports, 'at most 1.2')
@@ -434,19 +417,30 @@ def machine():
     return f'{cpu}, {os.cpu_count()} cores; {platform.system()}, {versions}, {torch.get_num_threads()} threads'
 
 
+def card(device):
+    "Name of the device"
+    return torch.cuda.get_device_name(device) if device.startswith('cuda') else device
+
+
 @call_parse
 def main(
     path:str=os.environ.get('MNIST_ROOT', '.'), # Folder that contains MNIST (torchvision's root)
-    out:str=str(HERE/'RESULTS.md'),             # Where to write the table
+    cuda:bool=False,                            # Measure a CUDA device instead of the CPU
+    device:str='cuda',                          # With --cuda: the device; 'cpu' tries the code without one
+    out:str=None,                               # Where to write the table; by default benchmarks/RESULTS.md or CUDA.md
 ):
     "Run all benchmarks, print the table and write it"
     source = dict(path=path, digits='mnist', download=False)
     try: load_digits(**source)
     except RuntimeError: source = dict(digits='fonts')
-    about = (f"Written by `python -m benchmarks` on: {machine()}. Digits: {source['digits']}. The results are medians and quartiles. "
+    if cuda: from .cuda import measure as rows_of
+    else: rows_of = measure
+    out = out or HERE/('CUDA.md' if cuda else 'RESULTS.md')
+    on = f'{card(device)}; {machine()}' if cuda else machine()
+    about = (f"Written by `python -m benchmarks{' --cuda'*cuda}` on: {on}. Digits: {source['digits']}. The results are medians and quartiles. "
              "Unless a row says otherwise, sequences have 10 frames of 64×64 with 1 to 3 digits, as normalised float32.")
     lines = ['# Benchmarks', '', about, '', '| measurement | result | goal |', '|---|---|---|']
-    for name,result,goal in measure(source):
+    for name,result,goal in rows_of(source, **(dict(device=device) if cuda else {})):
         lines.append(f'| {name} | {result} | {goal} |')
         print(lines[-1], flush=True)
     with atomic_path(out) as tmp: Path(tmp).write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -1,5 +1,5 @@
 "Corruption of frames against plain Python versions, and the noisy presets against OpenSTL's rules, with the same random words"
-import re, copy, json, math, pickle, random
+import copy, json, math, pickle, random, re
 
 import numpy as np
 import pytest
