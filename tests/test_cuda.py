@@ -85,11 +85,11 @@ def test_colours_and_backdrops_agree_with_the_reference(run, composite, interpol
     assert ours.shape==theirs.shape and (difference.max()<=1 if interpolation=='bilinear' else (difference>1).sum()<=3 + .002*difference.numel())
 
 
-@pytest.mark.parametrize('composite,interpolation', [(o, INTERPOLATIONS[i % 2]) for i,o in enumerate(COMPOSITES)] + [('over','nearest'), ('max','nearest')])
+@pytest.mark.parametrize('composite,interpolation', [(o, INTERPOLATIONS[i % 2]) for i,o in enumerate(COMPOSITES)])
 def test_alpha_and_absent_digits_agree_with_the_reference(run, composite, interpolation):
-    digits,index,matrix,size,gain = random_case(6, 2, 3, 3, 3, (12,9), (33,35), 1., .6, False)
+    digits,index,matrix,size,gain = random_case(6, 1, 3, 2, 3, (9,7), (14,17), 1., .6, False)
     g = torch.Generator().manual_seed(0)
-    alpha = torch.randint(256, (len(digits),1,12,9), dtype=torch.uint8, generator=g)
+    alpha = torch.randint(256, (len(digits),1,9,7), dtype=torch.uint8, generator=g)
     digits = torch.cat([digits.minimum(alpha), alpha], 1) # Premultiplied
     present = torch.rand(matrix.shape[:3], generator=g)<.6
     ours = run(cuda.paint, digits, index, matrix, expand_gain(gain, digits), size, composite, interpolation, None, None, present)
