@@ -174,7 +174,8 @@ def check_num_digits(
     num_digits, # A whole number, or a list of them
 )->list:
     "Accept numbers of digits per sequence"
-    if getattr(num_digits, 'ndim', 0)==1: num_digits = num_digits.tolist() # A numpy array or a tensor
+    has_data = not getattr(num_digits, 'is_meta', False)
+    if getattr(num_digits, 'ndim', 0)==1 and has_data: num_digits = num_digits.tolist() # A numpy array or a tensor
     if not isinstance(num_digits, (list, tuple, range)): num_digits = [num_digits]
     check_length('num_digits', num_digits, 2**20)
     if not len(num_digits): raise ValueError(f"num_digits={shorten(num_digits)} is empty; expected at least one number of digits")

@@ -79,7 +79,8 @@ def _numbers(own, of):
         if own['shards'] or own['dry_run']: raise ValueError('--finish writes no shards; expected neither --shards nor --dry-run')
         if of is None: raise ValueError('--finish without --shard-rows; expected both')
         if not os.path.isdir(own['out']) or job_in(real_folder(own['out'])) is None:
-            raise ValueError(f"--finish: {own['out']} has no shards; expected a folder into which the same command with --shards has written")
+            expected = 'expected a folder into which the same command with --shards has written'
+            raise ValueError(f"--finish: {own['out']} has no shards; {expected}")
         return []
     return _range(own['shards'], of) if own['shards'] else None
 
