@@ -2,6 +2,7 @@
 import multiprocessing, os
 
 os.environ.setdefault('MPLBACKEND', 'agg')
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # Before torch: two processes share the cores
 
 import hypothesis
 import pytest
@@ -10,6 +11,11 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 
 ROOT = os.environ.get('MNIST_ROOT', '.')
+
+def pytest_xdist_auto_num_workers(config):
+    "Two processes for the whole suite; none for chosen files, which would wait longer for their start"
+    return 2 if config.args==config.getini('testpaths') else 0
+
 
 # The same examples in every run, so that a failing build is caused by the change under test
 hypothesis.settings.register_profile('ci', derandomize=True)
