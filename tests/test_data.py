@@ -11,7 +11,7 @@ import torchvision.transforms.v2 as v2
 from conftest import ROOT, needs_mnist
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 
-from torch_moving_mnist import stats, stream
+from torch_moving_mnist import load, stats, stream
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import load_digits
 from torch_moving_mnist.engine.reference import render_reference
@@ -590,3 +590,24 @@ def test_unsigned_indices_do_not_wrap(fonts):
     for i in (np.array([2**64-1], np.uint64), torch.tensor([2**63], dtype=torch.uint64)):
         with pytest.raises(IndexError, match='out of range'): fonts()[i]
     assert torch.equal(fonts()[np.array([3], np.uint64)], fonts()[[3]])
+
+
+# ---- In a notebook
+
+def test_a_dataset_shows_itself(tmp_path):
+    import base64, html, io, re
+    from PIL import Image
+    ds = MovingMNIST(digits='fonts', num_frames=3, img_size=(30,40), color='random', seed=4, normalize=False, motion='reflect', corrupt='missing', corrupt_params=dict(probability=.5))
+    ds.save(tmp_path/'a.npy', n=2, progress=False)
+    for one in ds, load(tmp_path/'a.npy'):
+        page = one._repr_html_()
+        assert html.escape(repr(one)) in page and ds.fingerprint[:4] and ('fingerprint' in page)
+        strip = np.array(Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)"', page)[1]))))
+        assert strip.shape==(30,3*42-2,3) and all(np.array_equal(strip[:,42*t:42*t+40], ds[0][t].permute(1,2,0).numpy()) for t in range(3))
+    state,position = torch.get_rng_state(),ds.get_batch(1)
+    unseeded = MovingMNIST(digits='fonts', normalize=False)
+    assert '<img' in unseeded._repr_html_() and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(ds.get_batch(1)[0], MovingMNIST.from_recipe(ds.recipe).get_batch(2)[1]) # The position has not moved
+    class Broken(MovingMNIST):
+        def render(self, scene, stats=None): raise RuntimeError
+    assert Broken(digits='fonts', normalize=False)._repr_html_() is None

@@ -195,6 +195,8 @@ def test_motchallenge_has_births_and_deaths(tmp_path):
     "A track has the frames of its digit's lifetime, and no others"
     ds = MovingMNIST(digits='fonts', num_digits=3, num_frames=8, seed=0, normalize=False, motion='bounce', lifetime=(1,4))
     to_mot(ds, 5, tmp_path/'mot')
+    to_mot(ds, 2, tmp_path/'one', one_class=True)
+    assert {o[1] for o in read_mot(tmp_path/'one'/'000001').values()}=={1}
     for i in range(5):
         present = ds.draw(indices=[i]).present[0]
         assert {*read_mot(tmp_path/'mot'/f'{i:06}')}=={(t+1, k+1) for k,t in present.nonzero().tolist()} and 3<=present.sum()<=12

@@ -1,10 +1,12 @@
 "Opacity, foregrounds, lifetimes and pictures, each against a scalar version of its rule"
-import dataclasses, math, random
+import dataclasses, json, math, random
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from torch_moving_mnist.data import MovingMNIST
@@ -257,8 +259,8 @@ def test_over_of_earlier_versions_is_opaque():
 
 
 @pytest.mark.parametrize('kw,error,message', [
-    (dict(lifetime=4), TypeError, r'lifetime=4; expected a range \(lo, hi\)'), (dict(lifetime=(0,4)), ValueError, 'lifetime=0; expected'),
-    (dict(lifetime=(5,4)), ValueError, r'lifetime=\(5, 4\); expected'), (dict(lifetime=(1.5,4)), TypeError, 'lifetime=1.5'),
+    (dict(lifetime=4), TypeError, r'lifetime=4; expected a range \(lo, hi\)'), (dict(lifetime=(0,4)), ValueError, r'lifetime=\(0, 4\); expected'),
+    (dict(lifetime=(5,4)), ValueError, r'lifetime=\(5, 4\); expected'), (dict(lifetime=(1.5,4)), TypeError, r'lifetime=\(1.5, 4\)'),
     (dict(foreground=bytes_of(3,8,8)), ValueError, r'foreground has shape \(3, 8, 8\); expected \(C,H,W\) or \(M,C,H,W\), C 2 or 4'),
     (dict(foreground=5), TypeError, 'foreground=5; expected'), (dict(foreground_drift=(1,2)), ValueError, 'foreground_drift=.* has no effect without a foreground'),
     (dict(background=bytes_of(4,8,8)), ValueError, r'background has shape \(4, 8, 8\)'), (dict(background_fit='stretch'), ValueError, "background_fit='stretch'; expected one of"),
@@ -283,7 +285,7 @@ def test_captions_and_protocols_know_lifetimes():
     for b in range(40):
         first,*_,last = [0, *scene.present[b,0].nonzero()[:,0].tolist()][1:]*2
         dx,dy = (scene.translate[b,0,last] - scene.translate[b,0,first]).tolist()
-        hit = bool((scene.bounces[b,0,[first,last]]>0).any())
+        hit = bool((scene.bounces[b,0,last if last>first else []]>0).any() or first==0 and scene.bounces[b,0,0]>0) # In the first frame of a life, the hit was before it
         assert ('bouncing' in texts[b])==hit
         if not hit and dx>abs(dy)*2.5 and dx>1: assert 'goes right' in texts[b]
     canonical = MovingMNIST.preset('canonical', digits='fonts', seed=0)
@@ -302,3 +304,99 @@ def test_what_earlier_versions_kept():
     assert torch.equal(old[3], ds[3]) and old.recipe==ds.recipe and repr(old)==repr(ds) and torch.equal(old.get_batch(2), ds.get_batch(2))
     fields = [o.name for o in dataclasses.fields(Scene)]
     assert fields[:14]==['digit','angle','translate','scale','shear','gain','digit_size','canvas_size','stretch','color','background','drift','bounces','digits']
+
+
+# ---- What a second reading found
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16])
+def test_batches_are_float32_whatever_the_default_dtype(dtype):
+    front = torch.full((2,8,8), 128, dtype=torch.uint8)
+    settings = [dict(corrupt='noise', normalize=(.1,.3)), dict(foreground=front, normalize=False), dict(targets=['clean'], normalize=(.1,.3)), dict(corrupt='blur', foreground=front, targets=['clean'], normalize=(.1,.3))]
+    expected = [make(**kw).get_batch(2) for kw in settings]
+    torch.set_default_dtype(dtype)
+    try: found = [make(**kw).get_batch(2) for kw in settings]
+    finally: torch.set_default_dtype(torch.float32)
+    for a,b in zip(expected, found):
+        for x,y in [(a, b)] if isinstance(a, torch.Tensor) else [(a[0], b[0]), (a[1]['clean'], b[1]['clean'])]: assert y.dtype==torch.float32 and torch.equal(x, y)
+
+
+def test_captions_count_what_happens_in_a_lifetime():
+    "By a scalar version: a wall or a digit counts if the digit was there in the frame before, and the other digit too"
+    ds = make(motion='collide', num_digits=3, num_frames=12, lifetime=(2,12), img_size=90, length=200)
+    scene = ds.draw(indices=range(200))
+    texts,met = ds.truth(scene, 'caption')['caption'],0
+    there = scene.present & (scene.digit>=0)[...,None]
+    for b,text in enumerate(texts):
+        clauses = text.rstrip('.').split('; ')
+        for k,clause in enumerate(clauses):
+            hits,bumps,bent,partners = 0,0,False,set()
+            for t in range(12):
+                if not there[b,k,t] or t and not there[b,k,t-1]: continue
+                hits += bin(int(scene.bounces[b,k,t])).count('1')
+                for j in range(3):
+                    if not scene.collisions[b,k,j,t]: continue
+                    bent = True
+                    if there[b,j,t] and (not t or there[b,j,t-1]): bumps,partners = bumps+1,partners | {j}
+            def times(n): return {1:'once', 2:'twice'}.get(n, f'{n} times')
+            assert (' off the ' in clause)==(hits>0) and (not hits or f'bouncing {times(hits)} off the ' in clause)
+            assert (f"bouncing {times(bumps)} off {'another digit' if len(partners)==1 else 'other digits'}" in clause) if bumps else 'another digit' not in clause and 'other digits' not in clause
+            assert (' ends up ' in clause)==(hits>0 or bent)
+            met += bumps
+    assert met>50
+
+
+def test_a_fitted_background_can_be_replaced_and_refitted():
+    pictures = torch.randint(0, 255, (3,3,20,24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for fit in 'tile','mirror','resize':
+        ds = make(background=pictures, background_fit=fit)
+        recipe = json.loads(json.dumps(ds.recipe))
+        assert recipe['background']['pictures']==[3,3,20,24] and f'3 images 20×24' in repr(ds)
+        assert torch.equal(MovingMNIST.from_recipe(recipe, background=pictures)[3], ds[3])
+        for change in dict(img_size=80), dict(background_fit='mirror'), dict(background_fit='resize', img_size=(40,50)):
+            again = MovingMNIST.from_recipe(recipe, background=pictures, **change)
+            assert torch.equal(again[3], make(**{**dict(background=pictures, background_fit=fit), **change})[3])
+        with pytest.raises(ValueError, match='background'): MovingMNIST.from_recipe(recipe, background=pictures.flip(0))
+
+
+def test_folders_and_images_keep_their_transparency(tmp_path):
+    for i in range(6):
+        (tmp_path/f'{i%2}').mkdir(exist_ok=True)
+        im = Image.new('RGBA', (12,10), (255,0,0,0))
+        im.paste((0,200,0,255), (3,3,9,8))
+        (im if i else im.convert('RGB')).save(tmp_path/f'{i%2}'/f'{i}.png') # Files with alpha and without
+    ds = make(digits=ImageFolder(tmp_path), composite='over')
+    assert ds.digits.images.shape[1:]==(4,10,12) and not ds.digits.images[-1,:,0,0].any()
+    grey = Image.new('L', (8,8), 0)
+    grey.save(tmp_path/'grey.png', transparency=0)
+    images = make(digits=[Image.open(tmp_path/'grey.png')]*9, split='train').digits.images
+    assert images.shape[1]==4 and not images.any()
+
+
+def test_max_before_a_background_warns_of_alpha():
+    with pytest.warns(UserWarning, match="composite='max' does not use the alpha"): make(digits=STRAIGHT, background=torch.full((1,9,9), 230, dtype=torch.uint8))
+
+
+def test_single_parameters_of_a_preset_are_replaced():
+    def preset(name, **kw): return MovingMNIST.preset(name, digits='fonts', **kw)
+    assert preset('noisy-missing', corrupt_params=dict(probability=.5)).corrupt_params=={'frames': (0,10), 'probability': .5}
+    assert preset('noisy-missing', corrupt='missing').corrupt_params=={'frames': (0,10), 'probability': .2}
+    assert preset('noisy-missing', corrupt='blur').corrupt_params=={'frames': None, 'sigma': 1.}
+    assert preset('noisy-missing', corrupt='blur', corrupt_params=dict(sigma=2)).corrupt_params=={'frames': None, 'sigma': 2.}
+    assert preset('noisy-dynamic', motion_params=SimpleNamespace(noise=.5)).motion_params=={**preset('noisy-dynamic').motion_params, 'noise': .5}
+    assert preset('srvp-deterministic', motion='reflect').motion_params==preset('canonical-tfds').motion_params
+    assert preset('noisy-missing', corrupt=None).corrupt_params is None
+
+
+@pytest.mark.parametrize('kwargs,error,message', [
+    (dict(corrupt=lambda f: f), TypeError, r'corrupt=<lambda>\(f\); expected a function of frames, rng'), (dict(where=lambda: True), TypeError, r'where=<lambda>\(\); expected a function of a Scene'),
+    (dict(corrupt=3), TypeError, "corrupt=3; expected one of 'noise', .* a function or None"), (dict(lifetime=(0,3)), ValueError, r'lifetime=\(0, 3\); expected a range .* 1 ≤ lo'),
+    (dict(foreground=torch.zeros(8,8,dtype=torch.uint8)), ValueError, r'foreground has shape \(8, 8\); expected \(C,H,W\) or \(M,C,H,W\), C 2 or 4'),
+    (dict(corrupt='blur', corrupt_params=dict(frames={0:1, 2:3})), TypeError, r'frames=\{0: 1, 2: 3\}; expected None, or \(first, stop\)')], ids=lambda o: '+'.join(o) if isinstance(o, dict) else '')
+def test_what_was_refused_badly(kwargs, error, message):
+    with pytest.raises(error, match=message): make(**kwargs)
+
+
+def test_a_function_that_is_set_is_tried_at_once():
+    ds = make(corrupt='blur', corrupt_params=dict(sigma=2))
+    with pytest.raises(TypeError, match='corrupt=<lambda> returned float32'): ds.corrupt = lambda frames, rng: frames.float()
+    assert ds.corrupt=='blur' and ds.corrupt_params['sigma']==2

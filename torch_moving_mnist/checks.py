@@ -9,7 +9,7 @@ __all__ = ['MAX_MEAN', 'MIN_STD', 'MAX_STD', 'MAX_FRAMES', 'shorten', 'check_cou
            'check_normalize', 'check_stats', 'stats_fit', 'check_times', 'out_of_range', 'check_indices']
 
 # %% ../nbs/00_checks.ipynb #b1bc8251
-import difflib, math, operator, reprlib
+import difflib, inspect, math, operator, reprlib
 from collections.abc import Mapping
 from itertools import islice
 from types import SimpleNamespace
@@ -97,9 +97,15 @@ def check_flag(
 def check_function(
     name:str, # Name of the parameter
     f,        # The argument
+    takes='', # Its arguments, in words, separated by commas; '': not checked
 ):            # `f`
     "Accept only functions and None"
     if f is not None and not callable(f): raise TypeError(f"{name}={shorten(f)}; expected a function or None")
+    if f is None or not takes: return f
+    try: signature = inspect.signature(f)
+    except (TypeError, ValueError): return f # Of some functions in C, nothing is known
+    try: signature.bind(*takes.split(','))
+    except TypeError: raise TypeError(f"{name}={getattr(f, '__name__', shorten(f))}{signature}; expected a function of {takes}") from None
     return f
 
 # %% ../nbs/00_checks.ipynb #a97afdc9
@@ -210,9 +216,10 @@ def check_lifetime(
 ):            # `(lo, hi)`, ints, or None
     "Accept a range of whole numbers of frames"
     if lifetime is None: return None
-    expected = 'expected a range (lo, hi) of whole numbers of frames, lo ≤ hi, or None'
+    expected = f'expected a range (lo, hi) of whole numbers of frames, 1 ≤ lo ≤ hi ≤ {MAX_FRAMES:,}, or None'
     if not isinstance(lifetime, (tuple, list)) or len(lifetime)!=2: raise TypeError(f"lifetime={shorten(lifetime)}; {expected}")
-    lo,hi = (check_count('lifetime', o, 1, MAX_FRAMES) for o in lifetime)
+    try: lo,hi = (check_count('lifetime', o, 1, MAX_FRAMES) for o in lifetime)
+    except (TypeError, ValueError) as e: raise type(e)(f"lifetime={shorten(lifetime)}; {expected}") from None
     if lo>hi: raise ValueError(f"lifetime={shorten(lifetime)}; {expected}")
     return lo,hi
 

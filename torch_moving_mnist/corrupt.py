@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from .checks import check_choice, check_count, check_number, check_params, shorten
+from .checks import check_choice, check_count, check_function, check_number, check_params, shorten
 from .rng import Philox, below, normal
 
 # %% ../nbs/23_corrupt.ipynb #e81b7e15
@@ -78,7 +78,9 @@ def _check_frames(name, value):
     "Accept only a range of frames, or None"
     if value is None: return None
     expected = 'expected None, or (first, stop) with 0 ≤ first < stop'
-    try: first,stop = (check_count(name, o, None) for o in value)
+    try:
+        if not isinstance(value, (tuple, list)): raise TypeError
+        first,stop = (check_count(name, o, None) for o in value)
     except (TypeError, ValueError): raise TypeError(f"{name}={shorten(value)}; {expected}") from None
     if not 0<=first<stop<=2**31: raise ValueError(f"{name}={shorten(value)}; {expected}")
     return first,stop
@@ -108,7 +110,9 @@ def check_corrupt(
     corrupt, # A name from `CORRUPTIONS`, a function of frames and random numbers, or None
 ):           # `corrupt`
     "Accept only a kind of corruption, a function or None"
-    return corrupt if corrupt is None or callable(corrupt) else check_choice('corrupt', corrupt, CORRUPTIONS)
+    if isinstance(corrupt, str): return check_choice('corrupt', corrupt, CORRUPTIONS)
+    if corrupt is None or callable(corrupt): return check_function('corrupt', corrupt, 'frames, rng')
+    raise TypeError(f"corrupt={shorten(corrupt)}; expected one of {', '.join(map(repr, CORRUPTIONS))}, a function or None")
 
 def check_corrupt_params(
     corrupt,     # As `check_corrupt` returns it

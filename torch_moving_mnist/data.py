@@ -6,7 +6,7 @@
 __all__ = ['check_attribute', 'describe_dataset', 'MovingMNIST']
 
 # %% ../nbs/40_data.ipynb #0d1cc2dc
-import functools, math, os
+import contextlib, copy, functools, math, os, warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,18 +26,25 @@ from .corrupt import check_corrupt, check_corrupt_params, corrupt_frames
 from .digits import (
     FITS, SPLITS, Digits, check_digit_size, fit_pictures, ink_boxes, ink_circles, load_digits, load_pictures)
 from .draw import draw_chunks, draw_scene
-from .engine import COMPOSITES, INTERPOLATIONS, normalize, render
+from .engine import COMPOSITES, INTERPOLATIONS, has_opacity, normalize, render
 from .files import save_dataset
 from .motion import affine_params, check_motion, check_room
-from .presets import PRESETS
-from .recipe import check_keys, check_reproduced, digest, protocol_of, recipe_of, settings_of, warn_of_version
+from .presets import PRESETS, settings_with
+from .recipe import (
+    check_keys, check_reproduced, describe_pictures, digest, protocol_of, recipe_of, settings_of, warn_of_version)
 from .scene import Scene, check_scene, with_fields
 from .stats import canvas_stats, denormalize, measure_stats, stats_of, transforms_of
 from .stream import Batches, Cursor, Stream, fresh_key, rank_and_world
 from .truth import as_sample, check_targets, engine_args, finish_sample, ground_truth
-from .utils import outside_graphs
+from .utils import html_card, outside_graphs
 
 # %% ../nbs/40_data.ipynb #dd8baa88
+def _check_corrupt(ds, corrupt):
+    "A kind of corruption, or a function that returns frames"
+    corrupt = check_corrupt(corrupt)
+    if 'stats' in vars(ds): ds._try_to_corrupt(corrupt, check_corrupt_params(corrupt))
+    return corrupt
+
 def _check_params(ds, **given): # One of `affine_params` and `motion_params`
     "All parameters of the motion, if it takes those that are given"
     model,params = check_motion(ds.motion, **given)
@@ -66,8 +73,8 @@ _CHECKS = dict( # Setting → function of the dataset and the new value
     drift=lambda ds, o: check_drift(o, ds.pictures is not None),
     foreground_drift=lambda ds, o: check_drift(o, ds.occluders is not None, 'foreground_drift'),
     lifetime=lambda ds, o: check_lifetime(o),
-    where=lambda ds, o: check_function('where', o),
-    corrupt=lambda ds, o: check_corrupt(o),
+    where=lambda ds, o: check_function('where', o, 'a Scene'),
+    corrupt=lambda ds, o: _check_corrupt(ds, o),
     corrupt_params=lambda ds, o: check_corrupt_params(ds.corrupt, o),
     composite=lambda ds, o: _check_composite(ds, o),
     interpolation=lambda ds, o: check_choice('interpolation', o, INTERPOLATIONS),
@@ -105,8 +112,9 @@ def describe_dataset(ds)->str:
     rows = [f'digits: {ds.digits}', f'sequence: {ds.num_frames} frames {H}×{W}, {ways}', f'motion: {motion}']
     if ds.color is not None: rows.append(f'color: {ds.color!r}')
     if ds.pictures is not None:
-        M,_,h,w = ds.pictures.shape
-        rows.append(f'background: {M:,} images {h}×{w}, drift={ds.drift}')
+        M,_,h,w = (ds._given_background or describe_pictures(ds.pictures))['pictures']
+        fit = '' if ds.background_fit=='tile' else f', background_fit={ds.background_fit!r}'
+        rows.append(f'background: {M:,} images {h}×{w}{fit}, drift={ds.drift}')
     if ds.occluders is not None:
         M,_,h,w = ds.occluders.shape
         rows.append(f'foreground: {M:,} images {h}×{w}, foreground_drift={ds.foreground_drift}')
@@ -175,8 +183,9 @@ class MovingMNIST(Dataset):
         Images behind the digits, one for each sequence: uint8 `(H,W)`, `(C,H,W)` or `(M,C,H,W)` of any size, a PIL image, a list
         or a dataset. None: black.
     background_fit : str, default 'tile'
-        What happens where they are smaller than the canvas, or drift past their edges: 'tile': they repeat; 'mirror': they repeat
-        mirrored, without seams, in four times the memory; 'resize': they are first resized to the canvas, with bicubic interpolation.
+        How they go on beyond their edges: 'tile': they repeat; 'mirror': copies and mirrored copies alternate, without seams, in four
+        times the memory, and the canvas shows any part of that pattern; 'resize': they are first resized to the canvas, with bicubic
+        interpolation, and repeat.
     drift : (float, float), default (0,0)
         Range of the backgrounds' speeds, pixels per frame, up to 10⁶, in any direction.
     foreground : Tensor, ndarray, PIL image, list or dataset, default None
@@ -185,23 +194,24 @@ class MovingMNIST(Dataset):
     foreground_drift : (float, float), default (0,0)
         As `drift`, of the foregrounds.
     lifetime : (int, int), default None
-        Range of the number of frames for which a digit is there. It enters and leaves at a random moment, and is seen in at least one
-        frame. None: digits are there in all frames.
+        Range of the length of a digit's life, frames. It begins at a random moment, also before the first frame, and may last beyond the
+        last one; at least one frame of the sequence is in it. None: digits are there in all frames.
     where : function, default None
         Condition that sequences must meet: a function of a Scene that returns a bool tensor `(B,)`. Sequences
         that do not meet it are drawn again.
     corrupt : str or function, default None
         Damage to the frames that samples, batches and files have, but not to the ground truth, of which 'clean' are the frames without
         damage: 'noise', 'missing' (black frames), 'hole' (a black square) or 'blur'; or a function of (frames, rng) that returns bytes
-        of the same shape: frames `(B,n,C,H,W)` uint8, which it may change, and random numbers for B sequences. None: none.
+        of the same shape: frames `(B,n,C,H,W)` uint8, which it may change, and random numbers for B sequences. None: none. Setting it
+        resets `corrupt_params`.
     corrupt_params : dict or SimpleNamespace, default None
         Parameters of the corruption. `frames`: (first, stop), the range of frames, None: all. 'noise': `std`, 0.1, in units of white.
         'missing': `probability`, 0.2. 'hole': `size`, 24, in pixels, or (height, width). 'blur': `sigma`, 1.0, in pixels.
     composite : str, default 'max'
         How digits mix where they overlap, and with a background: 'max' (the brighter pixel), 'sum' (clipped
-        at white), 'over' (as far as a digit is opaque: by its alpha or, where it has none, its grey level; slots later in K are nearer)
+        at white), 'over' (as far as a digit is opaque: by its alpha or, if it has none, its grey level; slots later in K are nearer)
         or 'opaque' (a digit is opaque wherever it has ink, its dark rim included; slots later in K
-        are nearer).
+        are nearer). For images of three channels, without alpha, 'over' is 'opaque'.
     interpolation : str, default 'bilinear'
         How digit images are sampled: 'bilinear' or 'nearest'.
     targets : list of str, default ()
@@ -264,6 +274,7 @@ class MovingMNIST(Dataset):
     pictures: Tensor | None
     background_fit: str = 'tile'
     occluders: Tensor | None = None
+    _given_background: dict[str, Any] | None = None # What the recipe says of them, if they were changed to fit
     foreground_drift: tuple[float, float] = (0,0)
     lifetime: tuple[int, int] | None = None
     canvas_size: tuple[int, int]
@@ -317,6 +328,7 @@ class MovingMNIST(Dataset):
         self.canvas_size = check_canvas_size(img_size, self.digits.images.shape[-2:])
         self.background_fit = check_choice('background_fit', background_fit, FITS)
         self.pictures = self._load_background(background, background_fit)
+        self._warn_of_alpha()
         self.occluders = None if foreground is None else load_pictures(foreground, 'foreground').to(self.device)
         self.foreground_drift,self.lifetime = foreground_drift, lifetime
         self.targets,self.drift = targets, drift
@@ -330,16 +342,25 @@ class MovingMNIST(Dataset):
         self.digit_size = None if digit_size is None else list(self.digits.images.shape[-2:])
         self.stats = self._find_stats(check_normalize(normalize, self.channels))
         self.batch_tfms = transforms_of(self.stats)
-        self._try_to_corrupt()
+        self._try_to_corrupt(self.corrupt, self.corrupt_params)
 
-    def _try_to_corrupt(self):
+    def _warn_of_alpha(self):
+        if self.pictures is None or self.digits.images.shape[1]<4 or has_opacity(self.composite): return
+        warnings.warn(f"composite={self.composite!r} does not use the alpha of digits before a background; expected 'over'", stacklevel=3)
+
+    def _try_to_corrupt(self, corrupt, params):
         "Refuse now a function that does not return frames, unless that takes much memory"
         shape = 1, self.num_frames, self.channels, *self.canvas_size
-        if callable(self.corrupt) and math.prod(shape)<=2**24: self.corrupted(torch.zeros(shape, dtype=torch.uint8, device='cpu'), [0])
+        if not callable(corrupt) or math.prod(shape)>2**24: return
+        index = torch.zeros(1, dtype=torch.int64, device=self._draw_device)
+        corrupt_frames(torch.zeros(shape, dtype=torch.uint8, device=self.device), corrupt, params, 0, index)
 
     def _load_background(self, background, fit):
         "Background images as the canvas needs them, or None"
-        if background is not None: return fit_pictures(load_pictures(background), fit, self.canvas_size).to(self.device)
+        if background is not None:
+            given = load_pictures(background)
+            if fit!='tile': self._given_background = describe_pictures(given)
+            return fit_pictures(given, fit, self.canvas_size).to(self.device)
         if fit!='tile': raise ValueError(f"background_fit={fit!r} without a background; expected background=…, or background_fit='tile'")
 
     def _try_to_draw(self):
@@ -387,6 +408,14 @@ class MovingMNIST(Dataset):
     def __len__(self) -> int: return self.length
 
     def __repr__(self) -> str: return describe_dataset(self)
+
+    def _repr_html_(self) -> str | None:
+        "The frames of sequence 0 and the description, for notebooks; of an unseeded dataset, those of seed 0"
+        twin = copy.copy(self)
+        twin.seed = 0 if self.seed is None else self.seed
+        with contextlib.suppress(Exception): # Of functions of yours: the notebook then shows the text
+            frames = twin.corrupted(twin.render(twin.draw(indices=[0])), [0])[0,:12]
+            return html_card(f'{describe_dataset(self)}\n    fingerprint: {self.fingerprint}', frames)
 
     # Drawing
     @outside_graphs
@@ -843,8 +872,8 @@ class MovingMNIST(Dataset):
         path : str or path, default '.'
             Folder in which torchvision finds MNIST, or to which it downloads it.
         **overrides
-            Other parameters of `MovingMNIST`. Where they change the motion, the preset's `motion_params` no
-            longer apply; where they change `corrupt`, its `corrupt_params`.
+            Other parameters of `MovingMNIST`. `motion_params` and `corrupt_params` replace single parameters of the preset's, which
+            no longer apply where `motion` or `corrupt` is another.
 
         Returns
         -------
@@ -859,8 +888,7 @@ class MovingMNIST(Dataset):
         known = PRESETS[check_choice('name', name, PRESETS)]
         if known.needs and overrides.get(known.needs) is None:
             raise ValueError(f"name={name!r} without {known.needs}; expected {known.needs}={known.example}")
-        settings = {k: o for k,o in known.settings.items() if not (k.endswith('_params') and k.removesuffix('_params') in overrides)}
-        return cls(path, **{**settings, **overrides})
+        return cls(path, **settings_with(known, overrides))
 
     @classmethod
     def presets(cls) -> dict[str, str]:

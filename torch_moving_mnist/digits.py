@@ -7,10 +7,11 @@ __all__ = ['SPLITS', 'FAMILY', 'FITS', 'Digits', 'ink_boxes', 'ink_circles', 'pa
            'load_digits', 'load_pictures', 'fit_pictures', 'checksum']
 
 # %% ../nbs/11_digits.ipynb #69b5b2ee
-import contextlib, dataclasses, functools, hashlib, math, os, re, tempfile
+import contextlib, copy, dataclasses, functools, hashlib, math, os, re, tempfile
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 import torchvision
 from torch import Tensor
@@ -98,7 +99,7 @@ def _premultiply(x):
 
 def _from_arrays(images, labels=None, name='digits', channels=(1,3,4), premultiplied=False):
     "Check images and their labels, and convert them to `(N,C,h,w)` and `(N,)`; colours become premultiplied"
-    expected = f"expected uint8 of shape (N,h,w) or (N,C,h,w), C {_listed(channels)}, at least one image"
+    expected = f"expected uint8 of shape {'(N,h,w) or '*(1 in channels)}(N,C,h,w), C {_listed(channels)}, at least one image"
     try: x = images if isinstance(images, Tensor) else torch.as_tensor(images, device='cpu')
     except (TypeError, ValueError): raise TypeError(f"{name} holds {getattr(images, 'dtype', type(images).__name__)}; {expected}") from None
     if x.dtype!=torch.uint8: raise TypeError(f"{name} holds {x.dtype}; {expected}")
@@ -130,16 +131,29 @@ def _to_bytes(im):
     if im.ndim==2: return im[None]
     return im.movedim(2, 0) if im.ndim==3 and im.shape[0]>4 and im.shape[2]<=4 else im
 
+def _with_alpha(dataset):
+    "A folder of torchvision, read with its alpha, which torchvision's own loader drops"
+    if getattr(dataset, 'loader', None) is not _datasets.folder.default_loader or not hasattr(dataset, 'samples'): return dataset
+    dataset = copy.copy(dataset)
+    dataset.loader = _open_image
+    return dataset
+
+def _open_image(path):
+    with PIL.Image.open(path) as im: return im.convert('RGBA' if _mode_of(im)=='RGBA' else 'RGB')
+
+_datasets = torchvision.datasets
 _MODES = {'1': 'L', 'P': 'RGB', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'HSV': 'RGB', 'LA': 'RGBA', 'La': 'RGBA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
+
+def _mode_of(im): return 'RGBA' if 'transparency' in im.info else _MODES.get(im.mode, im.mode)
 
 def _from_pil(im):
     "Convert a PIL image: palettes, masks and other colour spaces become grey, RGB or RGBA"
-    mode = 'RGBA' if im.mode=='P' and 'transparency' in im.info else _MODES.get(im.mode, im.mode)
+    mode = _mode_of(im)
     return torchvision.transforms.functional.pil_to_tensor(im if mode==im.mode else im.convert(mode))
 
 def _from_dataset(dataset, name='digits', channels=(1,3,4), size=None):
     "Load all images of a torchvision-style dataset, with their labels if it has any; images of various sizes are resized to `size`"
-    images,labels = [],[]
+    images,labels,dataset = [],[],_with_alpha(dataset)
     for i in range(len(dataset)):
         try:
             item = dataset[i]
@@ -150,6 +164,7 @@ def _from_dataset(dataset, name='digits', channels=(1,3,4), size=None):
         except Exception as e:
             raise TypeError(f"{name}[{i}] cannot be used: {e}; expected an image, or an image and a whole-number label") from e
     if not images: raise ValueError(f"{name} is an empty dataset; expected at least one image")
+    if {len(o) for o in images}=={3,4}: images = [o if len(o)==4 else torch.cat([o, torch.full_like(o[:1], 255)]) for o in images]
     if size is not None and len({o.shape for o in images})>1: images = [_resize(o[None], size)[0] for o in images]
     shapes = sorted({tuple(o.shape) for o in images})
     if len(shapes)>1:
@@ -302,7 +317,6 @@ def _draw_shapes():
     return torch.from_numpy(images).flatten(0,1)[:,None], torch.arange(len(_SHAPES), device='cpu').repeat(len(images))
 
 # %% ../nbs/11_digits.ipynb #c4d2e0fb
-_datasets = torchvision.datasets
 _CLOTHES = 'T-shirt', 'pair of trousers', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot' # Fashion-MNIST
 FAMILY = {'mnist': _datasets.MNIST, 'fashion': _datasets.FashionMNIST, 'kmnist': _datasets.KMNIST,
           'emnist': functools.partial(_datasets.EMNIST, split='balanced'), 'qmnist': _datasets.QMNIST, 'mnist-binary': _datasets.MNIST}
@@ -482,7 +496,8 @@ def load_pictures(
     "Load background or foreground images"
     channels = (2,4) if name=='foreground' else (1,3)
     if isinstance(images, (Tensor, np.ndarray)):
-        if images.ndim==3 and images.shape[0] not in channels and images.shape[2] not in channels:
+        flat = images.ndim==2 and 1 not in channels
+        if flat or images.ndim==3 and images.shape[0] not in channels and images.shape[2] not in channels:
             raise ValueError(f"{name} has shape {tuple(images.shape)}; "
                              f"expected {'(H,W), '*(1 in channels)}(C,H,W) or (M,C,H,W), C {_listed(channels)}")
         return _from_arrays(images[None] if images.ndim<4 else images, name=name, channels=channels)[0]

@@ -70,7 +70,7 @@ def write_checked(
     return True
 
 # %% ../nbs/02_jit.ipynb #0ad8a8c8
-MESSAGE = ("torch_moving_mnist compiles its loops for this processor. It happens once and takes 10 to 30 seconds; "
+MESSAGE = ("torch_moving_mnist compiles loops for this processor, once for each kind of work, which takes up to 30 seconds; "
            "`mmnist-warmup` does it in advance.")
 
 class _Turn:

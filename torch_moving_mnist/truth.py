@@ -20,9 +20,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.utils import flow_to_image
 
-from .checks import check_choice, check_count, check_number, shorten
+from .checks import check_choice, check_count, check_flag, check_number, shorten
 from .digits import Digits
-from .engine import has_opacity, ink_boxes, render, trace
+from .engine import COMPOSITES, has_opacity, ink_boxes, render, trace
 from .scene import Scene, check_scene
 from .utils import show_image
 from .viewer import arrow_grid, as_tensors, check_sequence, find_tracks, viewer
@@ -115,13 +115,14 @@ def _noun(label, color, digits):
     words = f'{color} {noun}'.strip()
     return f"{'an' if words[0] in 'aeiouAEIOU8' else 'a'} {words}"
 
-def _clause(noun, direction, turn, growth, hits, walls):
+def _clause(noun, direction, turn, growth, hits, walls, bumps, partners, bent):
     "The part of the sentence about one digit"
     actions = ['turning clockwise']*(turn>15) + ['turning anticlockwise']*(turn<-15)
     actions += ['growing']*(growth>1.15) + ['shrinking']*(growth<1/1.15)
     names = [o for o,hit in zip(_WALLS, walls) if hit]
     if hits: actions.append(f"bouncing {_TIMES.get(hits, f'{hits} times')} off the {_listed(names)} wall{'s'*(len(names)>1)}")
-    way = f"ends up {_ENDS[direction]}" if hits else f"goes {_WAYS[direction]}" if direction>=0 else 'stays in place'
+    if bumps: actions.append(f"bouncing {_TIMES.get(bumps, f'{bumps} times')} off {'another digit' if partners==1 else 'other digits'}")
+    way = f"ends up {_ENDS[direction]}" if hits or bent else f"goes {_WAYS[direction]}" if direction>=0 else 'stays in place'
     return f"{noun} {way}" + (', ' + _listed(actions) if actions else '')
 
 def _first_and_last(x, there):
@@ -139,11 +140,16 @@ def caption(
     move,turn,growth = end-start,b-a,large/small
     octant = (torch.atan2(move[...,1], move[...,0])*4/math.pi).round().long() % 8
     direction = octant.where(move.norm(dim=-1)>=1, -1)
-    hit = torch.stack([there & ((scene.bounces.cpu() & 2**i)>0) for i in range(len(_WALLS))]) # (4,B,K,T)
+    stays = there & torch.cat([there[...,:1], there[...,:-1]], -1) # Also in the frame before
+    hit = torch.stack([stays & ((scene.bounces.cpu() & 2**i)>0) for i in range(len(_WALLS))]) # (4,B,K,T)
     hits,walls = hit.sum((0,3)),hit.any(3).movedim(0, -1)
+    collided = collisions(scene, digits).cpu() & stays[:,:,None] # An absent digit is hit, too, but not seen
+    met = collided & stays[:,None]
+    bumps,partners,bent = met.sum((2,3)),met.any(3).sum(2),collided.any(3).any(2)
     names = [[None]*len(o) for o in scene.digit] if digits.labels is None else labels(scene, digits).tolist()
     colors = [['']*len(o) for o in scene.digit] if scene.color is None else [[color_word(*o) for o in row] for row in scene.color.tolist()]
-    facts = zip(scene.digit.tolist(), names, colors, direction.tolist(), turn.tolist(), growth.tolist(), hits.tolist(), walls.tolist())
+    found = direction,turn,growth,hits,walls,bumps,partners,bent
+    facts = zip(scene.digit.tolist(), names, colors, *(o.tolist() for o in found))
     clauses = [[_clause(_noun(label, color, digits), *rest) for index,label,color,*rest in zip(*one) if index>=0] for one in facts]
     return [(text[0].upper() + text[1:] if text else 'There are no digits') + '.' for text in map('; '.join, clauses)]
 
@@ -227,7 +233,7 @@ TARGETS = {
     'digit': Target('(B,K)', 'int64', 'index of each digit image in the dataset; -1 for an empty slot', lambda scene, digits: scene.digit),
     'count': Target('(B,)', 'int64', 'number of digits in the sequence', lambda scene, digits: (scene.digit>=0).sum(1)),
     'pose': Target('dict', 'float32', "dict of the Scene's fields, by name: angle, translate, scale, shear, stretch, gain and, "
-        'if the Scene has them, color, background (int64) and drift', pose),
+        'if the Scene has them, color, background and foreground (int64), drift and foreground_drift', pose),
     'matrix': Target('(B,K,T,3,3)', 'float32', 'affine matrix from pixel coordinates of the digit image to those of the canvas; '
         'pixel centres have integer coordinates', lambda scene, digits: as_float32(scene.matrix)),
     'velocity': Target('(B,K,T,2)', 'float32', "displacement (dx, dy) of the centre of each digit's image from this frame to the next, "
@@ -237,8 +243,8 @@ TARGETS = {
     'collisions': Target('(B,K,K,T)', 'bool', 'True where the digits of two slots have collided since the previous frame, '
         'also outside their lifetimes', collisions),
     'depth': Target('(B,K)', 'int64', 'depth order of the digits, where 0 is nearest to the viewer; -1 for an empty slot', depth),
-    'boxes': Target('(B,K,T,4)', 'float32', 'amodal box (x1, y1, x2, y2) around all pixels of each digit (its ink), occluded or not, '
-        'in pixel edges and cut off at the canvas edge; all zeros if the digit has no pixel on the canvas'),
+    'boxes': Target('(B,K,T,4)', 'float32', 'amodal box (x1, y1, x2, y2) around those pixels of each digit (its ink) '
+        'that are on the canvas, occluded or not, in pixel edges; all zeros if there is none'),
     'modal_boxes': Target('(B,K,T,4)', 'float32', 'modal box (x1, y1, x2, y2) around the visible pixels of each digit, in pixel edges; '
         'all zeros if no pixel is visible'),
     'full_boxes': Target('(B,K,T,4)', 'float32', 'amodal box (x1, y1, x2, y2) around all pixels of each digit, also outside the canvas, '
@@ -252,11 +258,11 @@ TARGETS = {
     'overlap': Target('(B,K,K,T)', 'float32', 'fraction of the ink of the digit in the first slot, on the canvas, '
         'that is also ink of the digit in the second slot'),
     'flow': Target('(B,T-1,2,H,W)', 'float32', 'forward optical flow: displacement (dx, dy) in pixels, to the next frame, '
-        'of the digit or background point visible at each pixel of frames 0 to T-2'),
+        'of the point of a digit, the background or the foreground that is visible at each pixel of frames 0 to T-2'),
     'flow_valid': Target('(B,T-1,H,W)', 'bool', 'True where the point is visible in both frames: in the next frame '
         "it is neither occluded nor outside the canvas (KITTI's valid mask, in contrast, marks where the flow is known)"),
     'backward_flow': Target('(B,T-1,2,H,W)', 'float32', 'backward optical flow: displacement (dx, dy) in pixels, to the previous frame, '
-        'of the digit or background point visible at each pixel of frames 1 to T-1'),
+        'of the point of a digit, the background or the foreground that is visible at each pixel of frames 1 to T-1'),
     'backward_flow_valid': Target('(B,T-1,H,W)', 'bool', 'True where the point is visible in both frames: in the previous frame '
         'it is neither occluded nor outside the canvas'),
     'tracks': Target('(B,K,N,T,2)', 'float32', f'positions (x, y) of N = {POINTS} points on the ink of each digit, in pixels '
@@ -286,6 +292,7 @@ def available_targets(
     foreground=False, # Whether there is a foreground
 )->list:              # Names from `TARGETS`
     "All targets that a dataset with labels can give"
+    check_choice('composite', composite, COMPOSITES)
     lacking = dict(cover=not has_opacity(composite), backdrop=not background, occluder=not foreground, foreground=not foreground)
     return [o for o in TARGETS if not lacking.get(o)]
 
@@ -524,10 +531,10 @@ def to_coco(ds: Any, n: int) -> dict[str,Any]:
 def _frame_name(i, t): return f'{i:06}/img1/{t+1:06}.png'
 
 # %% ../nbs/31_truth.ipynb #4c1d3d07
-def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> None:
+def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10, one_class: bool = False) -> None:
     """Write sequences in MOTChallenge's layout: `<sequence>/img1/*.png`, `gt/gt.txt` and `seqinfo.ini`.
 
-    A line of `gt.txt` has frame, track, left, top, width and height of the amodal box (cut off at the canvas), 1, class + 1, and
+    A line of `gt.txt` has frame, track, left, top, width and height of the amodal box (of the ink on the canvas), 1, class + 1, and
     visibility. Frames, tracks and pixels count from 1.
 
     Parameters
@@ -540,6 +547,8 @@ def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> 
         Folder to create. It gets its name when everything has been written.
     fps : float, default 10
         Frames per second, as `seqinfo.ini` says, 0.1 to 1,000.
+    one_class : bool, default False
+        Give all digits class 1, MOTChallenge's pedestrian. Its scorer, TrackEval, counts no other class.
 
     Raises
     ------
@@ -549,6 +558,7 @@ def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> 
         If the folder exists.
     """
     from PIL import Image
+    check_flag('one_class', one_class)
     n,fps,final = _check_source(ds, n),check_number('fps', fps, .1, 1000),Path(folder).expanduser().absolute()
     if os.path.lexists(final): raise FileExistsError(17, 'it exists; expected the name of a new folder', os.fspath(folder))
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -561,7 +571,7 @@ def to_mot(ds: Any, n: int, folder: str | os.PathLike[str], fps: float = 10) -> 
                 (one/'gt').mkdir()
                 for t,frame in enumerate(frames):
                     Image.fromarray(frame[0] if len(frame)==1 else frame.transpose(1,2,0)).save(Path(tmp)/'set'/_frame_name(start+b, t))
-                (one/'gt'/'gt.txt').write_text(_mot_lines({k: o[b] for k,o in target.items()}))
+                (one/'gt'/'gt.txt').write_text(_mot_lines({k: o[b] for k,o in target.items() if k!='labels' or not one_class}))
                 (one/'seqinfo.ini').write_text(_SEQINFO.format(start+b, fps, len(frames), *ds.canvas_size[::-1]))
         os.rename(Path(tmp)/'set', final)
 

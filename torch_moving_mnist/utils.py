@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Frames', 'to_pixels', 'flatten_images', 'to_unit', 'show_image', 'show_images', 'GIF', 'tile', 'encode_gif',
            'animate', 'regular_file', 'atomic_path', 'save_gif', 'has_triton', 'outside_graphs', 'progress_bar',
-           'set_seed', 'to_device']
+           'html_card', 'set_seed', 'to_device']
 
 # %% ../nbs/01_utils.ipynb #f6054d50
-import base64, contextlib, copy, errno, functools, importlib.util, itertools, math, os, random, secrets, stat, sys, threading
+import base64, contextlib, copy, errno, functools, html, importlib.util, io, itertools, math, os, random, secrets, stat, sys, threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -378,6 +378,20 @@ def progress_bar(
         _lock = threading.RLock()
         monitor_interval = 0 # No thread
     return Bar(*args, **kwargs)
+
+# %% ../nbs/01_utils.ipynb #2881e6e7
+def html_card(
+    text:str, # Description
+    frames,   # As `flatten_images` takes them
+)->str:
+    "Frames side by side, and text, as HTML"
+    from PIL import Image
+    strip = np.concatenate([np.pad(o, [(0,0), (0,2)] + [(0,0)]*(o.ndim-2), constant_values=128) for o in flatten_images(frames)], 1)[:,:-2]
+    file = io.BytesIO()
+    Image.fromarray(strip).save(file, 'png')
+    png = base64.b64encode(file.getvalue()).decode()
+    style = f'max-width:100%;width:{2*strip.shape[1]}px;image-rendering:pixelated'
+    return f'<img alt="frames of a sequence" src="data:image/png;base64,{png}" style="{style}"><pre>{html.escape(text)}</pre>'
 
 # %% ../nbs/01_utils.ipynb #736e25f3
 def set_seed(

@@ -50,11 +50,20 @@ def _check_entries(
         shape,axes = tuple(target[name].shape),_SHAPES[name]
         if not _fits(shape, axes, sizes) or axes[0]=='KT' and shape[0]%T:
             raise ValueError(f"target[{name!r}] has shape {shape}; expected {expected}, as from ds[i] or as_sample")
+        if name=='tracks': sizes['N'] = shape[1]
         if axes[0][0]=='K': counts[name] = shape[0]//(T if axes[0]=='KT' else 1)
     K = next(iter(counts.values()), 0)
     for name,n in counts.items():
         if n!=K: raise ValueError(f"target[{name!r}] has {n} entries; expected {K}, one for each digit")
+    for name in [o for o in _TEXTS if o in target]: _check_text(name, target[name])
     return K or (int(target['instance'].max()) if 'instance' in target else 0)
+
+_TEXTS = 'caption','caption_syncdraw'
+
+def _check_text(name, text):
+    "Accept only a string"
+    if not isinstance(text, str):
+        raise TypeError(f"target[{name!r}]={shorten(text)}; expected the sentence of one sequence, as from ds[i] or as_sample")
 
 # %% ../nbs/22_viewer.ipynb #f05ba4f2
 def check_sequence(
@@ -207,15 +216,11 @@ def find_overlays(
     found = [*_mask_overlays(target, K), *[_arrow_overlay(o, target) for o in ('flow','backward_flow') if o in target],
              *([] if centres is None else [dict(name='trails', kind='trails', points=centres)]),
              *_box_overlays(target, T), *_track_overlays(target), *_label_overlays(target, T, names, centres),
-             *[dict(name=o, kind='text', text=_check_text(o, target[o])) for o in ('caption','caption_syncdraw') if o in target]]
+             *[dict(name=o, kind='text', text=target[o]) for o in _TEXTS if o in target]]
     first = {o['kind']: o['name'] for o in reversed(found)}
     crowded = {'arrows','points'} if {'boxes','masks'} & first.keys() else set()
     return [{**o, 'on': first[o['kind']]==o['name'] and o['kind'] not in crowded} for o in found]
 
-def _check_text(name, text):
-    "Accept only a string"
-    if isinstance(text, str): return text
-    raise TypeError(f"target[{name!r}]={shorten(text)}; expected the sentence of one sequence, as from ds[i] or as_sample")
 
 # %% ../nbs/22_viewer.ipynb #d73f2113
 @functools.cache

@@ -107,7 +107,7 @@ def normalize(
 )->Tensor:         # `(…,C,H,W)` float32
     "Bytes to normalised floats, as torchvision does it, without waiting for a device"
     mean,std = (cached_tensor(tuple(o), torch.float32, frames.device)[:,None,None] for o in (mean, std))
-    return (frames/255).sub_(mean).div_(std)
+    return (frames.to(torch.float32)/255).sub_(mean).div_(std) # Whatever the default dtype is
 
 # %% ../../nbs/engine/00_engine.ipynb #092ea0a4
 def render(

@@ -27,6 +27,7 @@ from ..recipe import check_keys, digest, protocol_of
 from ..stats import denormalize, transforms_of
 from ..stream import Cursor
 from ..truth import as_sample, finish_sample
+from ..utils import html_card
 
 # %% ../../nbs/files/06_saved.ipynb #8ad03688
 def check_record(
@@ -283,6 +284,8 @@ class SavedDataset(Dataset):
         what = f"{len(self):,} sequences of {self.num_frames} frames {H}×{W}, {'grey' if self.channels==1 else 'colour'}"
         rows = [f'SavedDataset {shorten(str(self.path))}', what, f"targets: {', '.join(self.targets) or 'none'}", f'recipe: {known}']
         return '\n    '.join(rows)
+
+    def _repr_html_(self) -> str: return html_card(repr(self), self._read(np.array([0]))[0][0,:12])
 
     def _read(self, index):
         "Frames `(B,T,C,H,W)`, and ground truth of a batch or None"
