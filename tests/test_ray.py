@@ -43,12 +43,13 @@ def contents(folder):
 
 
 @contextlib.contextmanager
-def nodes(cpus=1, number=2):
+def nodes():
     "A cluster: a head node for the driver, and nodes for the tasks"
     os.environ.update(RAY_USAGE_STATS_ENABLED='0', RAY_DEDUP_LOGS='0')
-    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, include_dashboard=False, object_store_memory=2**28))
+    soon = dict(health_check_initial_delay_ms=1000, health_check_period_ms=1000, health_check_failure_threshold=4) # Dead nodes are noticed sooner
+    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, include_dashboard=False, object_store_memory=2**28, _system_config=soon))
     try:
-        for _ in range(number): cluster.add_node(num_cpus=cpus, object_store_memory=2**28)
+        for i in range(2): cluster.add_node(num_cpus=1, num_gpus=i, object_store_memory=2**28)
         yield cluster
     finally:
         ray.shutdown()
@@ -61,6 +62,22 @@ def cluster():
         ray.init(address=found.address, logging_level='ERROR', log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield found
+
+
+# GPUs; first, while the node with one is there
+
+def test_tasks_that_ask_for_gpus_get_them(cluster, tmp_path):
+    "Ray believes a node that says it has a GPU"
+    def noted(frames, rng):
+        if len(frames)>2: (notes/ray.get_runtime_context().get_node_id()).touch() # The driver makes two sequences at most
+        return frames
+    (notes := tmp_path/'notes').mkdir()
+    ds = dataset(corrupt=noted)
+    node, = (o['NodeID'] for o in ray.nodes() if o['Alive'] and 'GPU' in o['Resources'])
+    save(ds, tmp_path/'set', 60, shards=12, num_gpus=1, progress=False)
+    assert os.listdir(notes)==[node] and verify(tmp_path/'set')==[]
+    (notes/node).unlink()
+    assert len(read(ds, 60, num_gpus=.5, override_num_blocks=4).take_all())==60 and os.listdir(notes)==[node]
 
 
 # Kills
@@ -222,7 +239,7 @@ def test_the_extra_is_missing(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize('kwargs,match', [
     (dict(n=0), 'n=0'), (dict(n=N+1), f'n={N+1}; expected at most {N}'), (dict(shards=51), 'shards=51'), (dict(format='zip'), "format='zip'"), (dict(targets=['boxs']), "Did you mean 'boxes'"),
-    (dict(num_cpus=0), 'num_cpus=0'), (dict(num_cpus=99), 'num_cpus=99, num_gpus=0 for a task; none of the 3 nodes'), (dict(num_gpus=1), 'num_gpus=1 for a task; none of the'),
+    (dict(num_cpus=0), 'num_cpus=0'), (dict(num_cpus=99), 'num_cpus=99, num_gpus=0 for a task; none of the 3 nodes'), (dict(num_gpus=9), 'num_gpus=9 for a task; none of the'),
     (dict(address='nowhere'), "address='nowhere'; expected 'host:port'"), (dict(address='local'), "address='local', but this process is connected to"), (dict(out='a.npy', shards=None), 'a.npy.* is a single file'), (dict(out='a.npy'), 'a.npy.* with shards, which is for folders'), (dict(progress=1), 'progress=1')], ids=str)
 def test_wrong_arguments(cluster, kwargs, match, tmp_path):
     with pytest.raises((ValueError, TypeError), match=match):
