@@ -28,7 +28,7 @@ setup(
     package_data={cfg['lib_name']: ['py.typed', 'viewer.html']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('video', 'dev')},
+    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('video', 'ray', 'dev')},
     entry_points={
         'console_scripts': cfg['console_scripts'].split(),
         'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},

@@ -59,6 +59,7 @@ def test_shards_in_several_calls(run):
 @pytest.mark.parametrize('line,code,match', [
     ('nope a.npy', 2, 'invalid choice'), ('canonical', 2, 'required'), ('canonical a.h5', 2, "ends in '.h5'"), ('canonical a.npy --n 0', 2, 'n=0'), ('canonical a.npy --n x', 2, 'invalid int'),
     ('canonical a.npy --targets boxes', 2, 'holds frames only'), ('canonical a.npy --num-frames 0', 2, 'num_frames=0'), ('canonical a --shards 0:2', 2, 'without --shard-rows'), ('canonical a --shard-rows 0', 2, '--shard-rows=0; expected'), ('canonical a.npy --format tar', 2, 'which is for folders'),
+    ('canonical a --address head:6379', 2, '--address=head:6379 without --engine ray; expected both'), ('canonical a --engine ray --workers 2', 2, '--workers=2 with --engine ray'), ('canonical a --engine spark', 2, 'invalid choice'),
     ('canonical a --shards 2:1 --shard-rows 9', 2, '--shards=2:1; expected numbers in order'), ('canonical a --shards x --shard-rows 9', 2, '--shards=x; expected first:last'),
     ('canonical a --finish', 2, '--finish without --shard-rows'), ('canonical a --finish --shard-rows 9', 2, 'a has no shards; expected a folder into which'), ('canonical a --finish --shards 0:1 --shard-rows 9', 2, 'neither --shards nor'),
     ('canonical a.npy --motion bounse', 2, "Did you mean 'bounce'"), ('canonical a.npy --seed -1', 2, 'seed=-1'), ('canonical nowhere/../a.gif --fps 0', 2, 'fps=0')])

@@ -6,7 +6,7 @@
 __all__ = ['export', 'info', 'verify_command']
 
 # %% ../nbs/61_export.ipynb #d0293847
-import argparse, ast, contextlib, inspect, json, os, sys, tempfile, time
+import argparse, ast, contextlib, functools, inspect, json, os, sys, tempfile, time
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from .checks import check_count, shorten
 from .data import MovingMNIST
 from .files import FORMATS, bytes_to_write, existing_parent, job_in, load, real_folder, save_dataset, verify
 from .presets import PRESETS
+from .ray import import_ray, save_on_cluster
 from .utils import atomic_path, show_images
 
 # %% ../nbs/61_export.ipynb #c269024f
@@ -53,7 +54,7 @@ def _parser(name, description, examples):
                                    epilog='examples:\n' + ''.join(f'  {name} {o}\n' for o in examples))
 
 # %% ../nbs/61_export.ipynb #36091ef6
-_OWN = 'preset','out','n','layout','format','shard_rows','shards','finish','workers','fps','overwrite','dry_run','quiet'
+_OWN = 'preset','out','n','layout','format','shard_rows','shards','finish','workers','engine','address','fps','overwrite','dry_run','quiet'
 
 def _export(args):
     given = vars(args).copy()
@@ -63,10 +64,11 @@ def _export(args):
     n,out = len(ds) if own['n'] is None else own['n'], own['out']
     of = None if own['shard_rows'] is None else -(-n//check_count('--shard-rows', own['shard_rows']))
     numbers = _numbers(own, of)
+    write = save_dataset if own['finish'] else _engine(own)
     how = dict(layout=own['layout'], format=own['format'], shards=of, targets=None, fps=own['fps'], workers=own['workers'],
                overwrite=own['overwrite'], progress=not own['quiet'], numbers=numbers)
     if own['dry_run']: return _estimate(ds, out, n, bytes_to_write(ds, out, n, own['layout'], own['format'], of), how)
-    missing = save_dataset(ds, out, n, **how)
+    missing = write(ds, out, n, **how)
     what = f'shards {own["shards"]} of {of}' if own['shards'] else f'{n:,} sequences'
     if numbers!=[]: print(f'wrote {what} to {out}, which has {_bytes(_size_on_disk(out))}')
     elif not missing: print(f'{out} is finished: {what}, {of} shards, {_bytes(_size_on_disk(out))}')
@@ -89,6 +91,15 @@ def _ranges(numbers):
     starts = [k for i,k in enumerate(numbers) if not i or numbers[i-1]!=k-1]
     ends = [k+1 for i,k in enumerate(numbers) if i==len(numbers)-1 or numbers[i+1]!=k+1]
     return ' '.join(f'{a}:{b}' for a,b in zip(starts, ends))
+
+def _engine(own):
+    "Function that writes: `save_dataset`, or the same on a cluster"
+    if own['engine'] is None:
+        if own['address'] is not None: raise ValueError(f"--address={own['address']} without --engine ray; expected both")
+        return save_dataset
+    if own['workers'] is not None: raise ValueError(f"--workers={own['workers']} with --engine ray; expected one of them")
+    import_ray()
+    return functools.partial(save_on_cluster, address=own['address'])
 
 def _quietly(): return contextlib.redirect_stdout(None)
 
@@ -123,7 +134,7 @@ def export(argv=None)->int:
     parser = _parser('mmnist-export', 'Write the sequences of a preset to a file or folder.', [
         'canonical test.npy --n 10000 --split test', 'srvp set --n 100000 --targets boxes,flow --format tar --shard-rows 4096 --shards 0:8',
         "default train --n 60000 --num-digits 1,2,3 --affine-params \"{'scale': (.5,2)}\" --workers 4",
-        'svg a.npz --layout predrnn --dry-run'])
+        'srvp set --n 1000000 --shard-rows 4096 --engine ray --address head:6379', 'svg a.npz --layout predrnn --dry-run'])
     parser.add_argument('preset', metavar='PRESET', choices=[*PRESETS, 'default'],
                         help=f"{', '.join(PRESETS)}, or default: the settings of MovingMNIST")
     parser.add_argument('out', metavar='OUT', help='file that ends in .npy, .npz, .pt, .mp4, .mkv or .gif, or a folder')
@@ -136,6 +147,8 @@ def export(argv=None)->int:
     files.add_argument('--finish', action='store_true',
                        help='write no shards: write index.json if all are there, or name those that are missing (exit code 1)')
     files.add_argument('--workers', type=int, help='processes that write shards')
+    files.add_argument('--engine', choices=['ray'], help='write shards with tasks on a Ray cluster, whose nodes share the folder')
+    files.add_argument('--address', metavar='HOST:PORT', help="head node of the cluster; by default the one that runs here, or a new one")
     files.add_argument('--fps', type=float, default=10, help='frames per second of a video')
     files.add_argument('--overwrite', action='store_true', help='replace what is there')
     files.add_argument('--dry-run', action='store_true',

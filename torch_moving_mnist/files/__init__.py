@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHARD_BYTES', 'way_of', 'check_number_of_sequences', 'to_be_saved', 'save_dataset', 'bytes_to_write', 'write_shard',
-           'finish_folder', 'SavedDataset', 'load', 'verify', 'existing_parent', 'FORMATS']
+           'finish_folder', 'SavedDataset', 'load', 'verify', 'existing_parent', 'FORMATS', 'frames_and_truth',
+           'make_shards', 'retried', 'shard_range']
 
 # %% ../../nbs/files/00_files.ipynb #2ca588e5
 import contextlib, copy, os
@@ -12,14 +13,17 @@ from typing import Any
 
 from ..checks import check_choice, check_count, check_flag, check_number, shorten
 from .arrays import check_path, check_space, existing_parent, hash_of_file, naming, seal
-from .layouts import LAYOUTS
+from .layouts import LAYOUTS, frames_and_truth
 from .saved import SavedDataset, load, verify
-from .shards import FORMATS, begin, finish, job_in, job_of, known_shard, make_shards, real_folder, write_folder
+from torch_moving_mnist.files.shards import (
+    FORMATS, begin, finish, job_in, job_of, known_shard, make_shards, real_folder, retried, shard_range,
+    write_folder)
 from .single import Stage, publish, record_of, with_seed, write_file
 from .video import VIDEOS, check_video, write_video
 from ..utils import progress_bar
 
-_all_ = ['SavedDataset', 'load', 'verify', 'existing_parent', 'FORMATS']
+_all_ = ['SavedDataset', 'load', 'verify', 'existing_parent', 'FORMATS', 'frames_and_truth', 'make_shards', 'retried',
+         'shard_range']
 
 # %% ../../nbs/files/00_files.ipynb #438dddac
 def way_of(
@@ -102,6 +106,7 @@ def save_dataset(
     overwrite,   # Whether to replace what is there
     progress,    # Whether to show a bar
     numbers=None,# Numbers of the shards to write; None: all
+    cluster=None,# A `ray.Cluster` whose tasks write shards, or None
 )->list:         # Numbers of shards that are missing
     "Write sequences of a dataset"
     way,n = way_of(path, layout, format, shards), check_number_of_sequences(ds, n)
@@ -110,12 +115,14 @@ def save_dataset(
     workers = 0 if workers is None else check_count('workers', workers, 0, 1024)
     if workers and way!='folder':
         raise ValueError(f"workers={workers} with a single file, which one process writes; expected None, or a folder")
+    if cluster and way!='folder':
+        raise ValueError(f"fname={shorten(os.fspath(path))} is a single file, which one process writes; expected the name of a folder")
     if way in VIDEOS: return _save_video(ds, path, n, way, fps, overwrite) or []
     with _bar(n, progress, os.path.basename(os.path.normpath(path))) as report:
         if way!='folder': return write_file(ds, path, n, way, overwrite, report) or []
         format = check_choice('format', 'npy' if format is None else format, FORMATS)
         of = min(n, -(-_size(ds, way, n)//SHARD_BYTES)) if shards is None else check_count('shards', shards, 1, min(n, 10**6))
-        missing = write_folder(ds, path, n, of, format, numbers, workers, overwrite, report)
+        missing = write_folder(ds, path, n, of, format, numbers, workers, overwrite, report, cluster)
         if missing and numbers is None:
             raise RuntimeError(f'{len(missing)} shards are missing: {shorten(missing)}; repeat the call to go on')
         return missing

@@ -301,6 +301,7 @@ def write_folder(
     workers:int=0,               # Processes; 0: this one
     overwrite:bool=False,        # Whether to replace another dataset
     report=lambda n, size: None, # Function of the sequences and bytes of each shard
+    cluster=None,                # A `ray.Cluster` whose tasks make the shards; None: `workers` do
 )->list:                         # Numbers of shards that are missing
     "Write a folder of shards, or go on where an earlier call stopped"
     folder = real_folder(path)
@@ -308,12 +309,14 @@ def write_folder(
         if shards is None or len(shards):
             one = sum(o.nbytes for o in LAYOUTS['npz'].fields(with_seed(ds)[0], range(1)))
             check_space(folder, one*n - _bytes_in(folder))
+        if cluster: cluster.check(folder)
         if overwrite and folder.exists(): retried(folder, lambda: _remove_other(folder, ds, n, of, format))
         ds,drawn = with_seed(ds, None if (folder/'index.json').exists() else job_in(folder))
         job = job_of(ds, n, of, format, drawn)
         begin(folder, job)
         numbers = list(range(of)) if shards is None else list(shards)
-        if workers and numbers: in_workers(min(workers, len(numbers)), ds, numbers, of, folder, n, format, report)
+        if cluster: cluster.make_shards(ds, numbers, of, folder, n, format, report)
+        elif workers and numbers: in_workers(min(workers, len(numbers)), ds, numbers, of, folder, n, format, report)
         else: make_shards(ds, numbers, of, folder, n, format, report)
         return finish(folder, job)
 
