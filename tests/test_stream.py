@@ -409,6 +409,7 @@ ds.get_batch(128)
 class Timeout(Exception): pass
 def late(*args): raise Timeout
 signal.signal(signal.SIGALRM, late)
+signal.signal(signal.SIGINT, signal.default_int_handler) # A job in the background ignores it
 def kick():
     for i in range(60):
         time.sleep(random.uniform(.02, .03))
