@@ -90,28 +90,37 @@ def link_to_notebooks(body):
     return re.sub(r'\]\(/((?:\w+/)*)(\w+)\.html(?:#[^)]*)?\)', notebook, body)
 
 
-def extract_gifs(body):
+def extract_gifs(body, prefix):
     "Move embedded animations into files, because code hosts do not display embedded ones; returns the page and the files"
     files = {}
 
     def move(match):
-        name = f'{PICTURES}/animation_{len(files)}.gif'
+        name = f'{prefix}_{len(files)}.gif'
         files[name] = base64.b64decode(match[1])
         return f'<img src="{name}" alt="animation">'
     return re.sub(r'<img src="data:image/gif;base64,([^"]*)"[^>]*>', move, body), files
 
 
+def processed():
+    "Folder with the notebooks as nbdev prepares them for documentation"
+    return Path(proc_nbs(str(get_config(ROOT).nbs_path), n_workers=0, force=True))
+
+
+def export(nb, folder, key, gifs):
+    "Markdown of a tidy notebook, and its pictures as a dict: name in `folder` → bytes"
+    body, resources = MarkdownExporter().from_notebook_node(nb, {'output_files_dir': folder, 'unique_key': key})
+    body, files = extract_gifs(body, f'{folder}/{gifs}')
+    return body, {**resources['outputs'], **files}
+
+
 def main():
     "Export the notebook to Markdown, and write README.md and its images"
-    cfg = get_config(ROOT)
-    cache = Path(proc_nbs(str(cfg.nbs_path), n_workers=0, force=True))
-    nb = tidy(nbformat.read(cache/cfg.readme_nb, as_version=4))
-    body, resources = MarkdownExporter().from_notebook_node(nb, {'output_files_dir': PICTURES, 'unique_key': 'index'})
-    body, gifs = extract_gifs(body)
+    nb = tidy(nbformat.read(processed()/get_config(ROOT).readme_nb, as_version=4))
+    body, files = export(nb, PICTURES, 'index', 'animation')
     body = link_to_notebooks(body)
     shutil.rmtree(ROOT/PICTURES, ignore_errors=True)
     (ROOT/PICTURES).mkdir()
-    for name, data in {**resources['outputs'], **gifs}.items(): (ROOT/name).write_bytes(data)
+    for name, data in files.items(): (ROOT/name).write_bytes(data)
     (ROOT/'README.md').write_text(re.sub(r'\n{3,}', '\n\n', body).strip() + '\n', encoding='utf-8')
 
 
