@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from conftest import ROOT as DATA, needs_mnist
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,16 @@ def test_code_of_the_how_tos_runs(path, tmp_path, monkeypatch):
     names,code = dict(__name__='__main__'),blocks(path.read_text(encoding='utf-8'), 'python')
     assert code
     for o in code: exec(compile(o, path.name, 'exec'), names)
+
+
+COMMANDS = [line for o in HOWTO for block in blocks(o.read_text(encoding='utf-8'), 'sh') for line in block.splitlines() if 'mmnist-export' in line]
+
+
+@needs_mnist
+@pytest.mark.parametrize('line', COMMANDS)
+def test_commands_of_the_how_tos_are_accepted(line, tmp_path):
+    run = subprocess.run([*line.split(), '--dry-run', '--path', str(Path(DATA).resolve())], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode==0 and not list(tmp_path.iterdir()), run.stderr
 
 
 def test_all_how_tos_are_listed():
