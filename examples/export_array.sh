@@ -2,7 +2,7 @@
 # Write a large dataset with several processes, and begin again those that were killed:
 #
 #     sh examples/export_array.sh JOBS SHARDS PRESET OUT --shard-rows ROWS --n N [other options of mmnist-export]
-#     sh examples/export_array.sh 4 16 canonical set --shard-rows 1000 --n 16000
+#     sh examples/export_array.sh 4 16 canonical set --shard-rows 1000 --n 16000 --length 16000
 #
 # SHARDS is N/ROWS, rounded up. Each process writes its own range of shards; shards that are there are kept.
 set -u
