@@ -186,7 +186,7 @@ def test_links_and_pictures_lead_somewhere(site, pages):
     for name,page in pages.items():
         for link in page.links + page.loaded:
             parts = urlsplit(link)
-            if parts.scheme in ('http','https','mailto') and link in page.links: continue
+            if parts.scheme=='data' or parts.scheme in ('http','https','mailto') and link in page.links: continue
             assert not parts.scheme and not parts.netloc, f'{name} loads {link}'
             path = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) if parts.path else name
             if path=='.': path = 'index.html'
