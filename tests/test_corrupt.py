@@ -533,7 +533,7 @@ def test_the_settings_of_a_noisy_preset_can_be_changed(fonts):
     kw = dict(digits='fonts', seed=1)
     assert torch.equal(MovingMNIST.preset('noisy-missing', corrupt=None, **kw)[2], MovingMNIST.preset('canonical', **kw)[2])
     assert MovingMNIST.preset('noisy-missing', corrupt='noise', **kw).corrupt_params==dict(frames=None, std=.1)
-    assert MovingMNIST.preset('noisy-perceptual', corrupt_params=dict(size=9), **kw).corrupt_params==dict(frames=None, size=(9,9))
+    assert MovingMNIST.preset('noisy-perceptual', corrupt_params=dict(size=9), **kw).corrupt_params==dict(frames=(0,10), size=(9,9))
     assert MovingMNIST.preset('noisy-dynamic', motion='reflect', **kw).motion_params==dict(speed=.1)
 
 

@@ -46,7 +46,7 @@ def files(folder): return sorted(folder.rglob('*.nbc'))
 
 def test_one_line_on_stderr_when_compiling_and_silence_afterwards(numbers):
     folder,out,err = numbers
-    assert len(err.splitlines())==1 and 'compiles its loops' in err and 'mmnist-warmup' in err and out.count('\n')==0
+    assert len(err.splitlines())==1 and 'compiles loops for this processor' in err and 'mmnist-warmup' in err and out.count('\n')==0
     assert run(NUMBERS, folder, ['error'])==(out, '')
     assert [o.suffix for o in (folder/'torch_moving_mnist').iterdir() if o.suffix!='.lock']==['.nbc']
 
