@@ -4,7 +4,7 @@ Both sides of a ratio are measured in one run on one machine.
 `python -m benchmarks` prints a table and writes it to `benchmarks/RESULTS.md`.
 Digits come from MNIST if `--path` (or `MNIST_ROOT`) contains it, and from fonts otherwise.
 """
-import os, platform, shutil, statistics, subprocess, sys, tempfile, time
+import json, os, platform, shutil, statistics, subprocess, sys, tempfile, time, zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -353,6 +353,9 @@ def scaling_rows(source, folder, n=20_000, steps=400, rounds=5):
     saves,streams = ([(f(1), f(2)) for _ in range(rounds)] for f in (saved, streamed))
     yield row("ds.save of 'canonical' sequences to a folder of .npy shards, workers=1, thousand sequences per second", [n/1000/a for a,_ in saves])
     yield row('… time with workers=1 ÷ with workers=2', [a/b for a,b in saves])
+    packed = [len(zlib.compress(ds[i:i+100].numpy().tobytes(), 6))/100_000 for i in range(0, 1000, 100)]
+    yield row("a 'canonical' sequence compressed with zlib, level 6, kilobytes", packed)
+    yield "recipe of 'canonical', kilobytes", f'{len(json.dumps(ds.recipe))/1000:.3g}', ''
     yield row('DataLoader over ds.stream(128), num_workers=1, thousand sequences per second', [steps*.128/a for a,_ in streams])
     yield row('… time with num_workers=1 ÷ with num_workers=2', [a/b for a,b in streams])
 

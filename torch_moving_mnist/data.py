@@ -112,7 +112,7 @@ def describe_dataset(ds)->str:
     rows = [f'digits: {ds.digits}', f'sequence: {ds.num_frames} frames {H}×{W}, {ways}', f'motion: {motion}']
     if ds.color is not None: rows.append(f'color: {ds.color!r}')
     if ds.pictures is not None:
-        M,_,h,w = (ds._given_background or describe_pictures(ds.pictures))['pictures']
+        M,_,h,w = ds._given_background['pictures'] if ds._given_background else ds.pictures.shape
         fit = '' if ds.background_fit=='tile' else f', background_fit={ds.background_fit!r}'
         rows.append(f'background: {M:,} images {h}×{w}{fit}, drift={ds.drift}')
     if ds.occluders is not None:
