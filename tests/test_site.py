@@ -1,11 +1,12 @@
 "The documentation site: what its pages are made from, that it builds, and what it does in headless Chromium where that is installed"
-import functools, http.server, importlib.util, io, posixpath, re, shutil, subprocess, sys, tarfile, threading
+import functools, http.server, importlib.util, io, posixpath, re, subprocess, sys, tarfile, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from browsers import chromium
 from conftest import ROOT as DATA, needs_mnist
 from PIL import Image
 
@@ -253,21 +254,13 @@ def test_the_reference_has_what_users_call(pages):
 
 # ---- In a browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium','chromium-browser','google-chrome'))), None)
-FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update '
-         '--disable-sync').split()
 VISITED = ['index','guide','howto/train','reference/data','benchmarks','reference/names','howto/index','changelog','notebooks/31_truth',
            'notebooks/22_viewer','notebooks/engine/03_paint','gallery/index',*(f'gallery/{o}' for o in gallery.PAGES)]
 
 
 @pytest.fixture(scope='module')
 def browser():
-    if CHROMIUM is None: pytest.skip('no Chromium')
-    api = pytest.importorskip('playwright.sync_api')
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium() as browser: yield browser
 
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,10 @@
 "The viewer's page: what it holds, read in Python, and what it shows and does, in headless Chromium where that is installed"
-import base64, html, importlib.resources, json, re, shutil, zlib
+import base64, html, importlib.resources, json, re, zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import chromium
 import torch
 from matplotlib.colors import to_hex, to_rgb
 from torchvision.transforms import v2
@@ -248,18 +249,10 @@ def test_transformed_samples_and_batches(fonts):
 
 # ---- In a browser, on a system that asks for reduced motion
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium','chromium-browser','google-chrome'))), None)
-FLAGS = '--force-prefers-reduced-motion --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
-
 
 @pytest.fixture(scope='module')
 def browser():
-    if CHROMIUM is None: pytest.skip('no Chromium')
-    api = pytest.importorskip('playwright.sync_api')
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium('--force-prefers-reduced-motion') as browser: yield browser
 
 
 @pytest.fixture
