@@ -1,6 +1,5 @@
 "The viewer's page: what it holds, read in Python, and what it shows and does, in headless Chromium where that is installed"
 import base64, html, importlib.resources, json, re, zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
