@@ -416,8 +416,9 @@ def machine():
     if info.exists():
         models = (line.split(':')[1].strip() for line in info.read_text().splitlines() if line.startswith('model name'))
         cpu = next(models, cpu)
+    kind = {'AVX512': 'AVX-512'}.get(kind := torch.backends.cpu.get_cpu_capability(), kind)
     versions = f'Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}'
-    return f'{cpu}, {os.cpu_count()} cores; {platform.system()}, {versions}, {torch.get_num_threads()} threads'
+    return f'{cpu} ({kind}), {os.cpu_count()} cores; {platform.system()}, {versions}, {torch.get_num_threads()} threads'
 
 
 def card(device):

@@ -1,12 +1,11 @@
 "Consistency of the repository: versions, notebooks, README and imports"
-import ast, configparser, importlib.metadata, importlib.util, inspect, json, re, subprocess, sys
+import ast, configparser, importlib.metadata, json, re, subprocess, sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import torch_moving_mnist
-from torch_moving_mnist.data import MovingMNIST
-from torch_moving_mnist.truth import TARGETS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT/'torch_moving_mnist'
@@ -36,6 +35,7 @@ def test_versions_agree():
     assert cfg['DEFAULT']['version']==torch_moving_mnist.__version__==importlib.metadata.version('torch_moving_mnist')
     assert f"requires-python = \">={cfg['DEFAULT']['min_python']}\"" in (ROOT/'pyproject.toml').read_text()
     assert re.search(rf"^## {re.escape(cfg['DEFAULT']['version'])}\b", (ROOT/'CHANGELOG.md').read_text(), re.MULTILINE)
+    assert yaml.safe_load((ROOT/'CITATION.cff').read_text())['version']==cfg['DEFAULT']['version']
 
 
 def test_every_module_comes_from_a_notebook():
@@ -112,13 +112,16 @@ def test_links_and_pictures_of_the_readme_exist():
     for link in links: assert (ROOT/link).exists(), link
 
 
-def test_readme_tables_are_made_from_the_docstrings():
-    spec = importlib.util.spec_from_file_location('render_readme', ROOT/'tools'/'render.py')
-    spec.loader.exec_module(tool := importlib.util.module_from_spec(spec))
+def test_the_readme_is_short():
     text = (ROOT/'README.md').read_text(encoding='utf-8')
-    for name,make in tool.TABLES.items(): assert make() in text, f'the table of {name} has drifted: run tools/render.py'
-    first = set(re.findall(r'^\| `([a-z_]+)` \|', text, re.MULTILINE))
-    assert {*inspect.signature(MovingMNIST).parameters, *TARGETS}<=first
+    assert len(text.splitlines())<250 and '<!-- table' not in text
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmark():
+    results = (ROOT/'benchmarks/RESULTS.md').read_text(encoding='utf-8')
+    ms = float(re.search(r'^\| get_batch\(128\), milliseconds per sequence \| ([\d.]+)', results, re.MULTILINE)[1])
+    said = re.search(r'^\| Batches of 128 \| ([\d,]+) sequences per second \|', (ROOT/'README.md').read_text(encoding='utf-8'), re.MULTILINE)[1]
+    assert int(said.replace(',', ''))==pytest.approx(1000/ms, rel=.01)
 
 
 def test_every_cell_of_every_notebook_has_been_run():

@@ -1,5 +1,5 @@
 "The documentation site: what its pages are made from, that it builds, and what it does in headless Chromium where that is installed"
-import functools, http.server, importlib.util, io, posixpath, re, subprocess, sys, tarfile, threading
+import functools, html, http.server, importlib.util, inspect, io, posixpath, re, subprocess, sys, tarfile, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,6 +9,11 @@ import pytest
 from browsers import chromium
 from conftest import ROOT as DATA, needs_mnist
 from PIL import Image
+
+from torch_moving_mnist.data import MovingMNIST
+from torch_moving_mnist.motion import MOTIONS
+from torch_moving_mnist.presets import PRESETS
+from torch_moving_mnist.truth import TARGETS
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT/'tools'))
@@ -178,7 +183,7 @@ def pages(site):
 def test_there_are_pages_for_everything(pages):
     assert {'index.html','guide.html','changelog.html','benchmarks.html','contributing.html','reference/names.html'}<=pages.keys()
     assert {f'howto/{o.stem}.html' for o in HOWTO} | {f'gallery/{o}.html' for o in gallery.PAGES}<=pages.keys()
-    notebooks = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in (ROOT/'nbs').rglob('*.ipynb')} - {'index.html'}
+    notebooks = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in (ROOT/'nbs').rglob('*.ipynb')} - {'index.html','guide.html'}
     assert {f'notebooks/{o}' for o in notebooks}<=pages.keys()
 
 
@@ -250,6 +255,18 @@ def test_the_reference_has_what_users_call(pages):
     ids = set().union(*(page.ids for name,page in pages.items() if name.startswith('reference/')))
     assert not [f.__qualname__ for f in FUNCTIONS if f.__qualname__.replace('__', '') not in ids]
     assert {'MovingMNIST','Scene','SavedDataset','Evaluation','Viewer','Stream','Batches'}<=ids
+
+
+def test_the_reference_has_all_parameters_targets_and_motions(pages, site):
+    def first(page): return set(re.findall(r'<tr>\s*<td><code>(.*?)</code></td>', (site/page).read_text(encoding='utf-8')))
+    assert {*inspect.signature(MovingMNIST).parameters}<={o for cell in first('reference/data.html') for o in cell.split(' ')}
+    assert {*TARGETS, *map(repr, MOTIONS), *map(repr, PRESETS)}<=set(map(html.unescape, first('reference/names.html')))
+
+
+def test_the_list_of_the_reference_leads_to_everything(pages):
+    listed = {o.partition('#')[2] for o in pages['reference/index.html'].links}
+    from test_types import FUNCTIONS
+    assert {f.__qualname__.replace('__', '') for f in FUNCTIONS}<=listed
 
 
 # ---- In a browser

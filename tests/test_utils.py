@@ -63,9 +63,29 @@ def test_grids(ims, kw, grid, used):
 def test_titles_axes_and_keywords():
     axs = show_images(torch.zeros(2,8,8), titles=[1,'b'], figsize=(3,2), cmap='viridis')
     assert [ax.get_title() for ax in axs.flat]==['1','b'] and axs[0,0].images[0].get_cmap().name=='viridis'
-    assert tuple(axs[0,0].figure.get_size_inches())==(3,2)
     ax = plt.subplots()[1]
     assert show_image(STEP, ax=ax, title='x') is ax and ax.get_title()=='x'
+
+
+@pytest.mark.parametrize('shape,kw', [((10,64,64), dict(figsize=(20,10))), ((4,3,64,32), dict(figsize=(3,2))), ((6,20,40), dict(nrows=3, figsize=(1,9))),
+    ((2,5,8,8), {}), ((5,64,64), dict(titles='abcde', figsize=(12,1)))])
+def test_figures_have_no_margins(shape, kw):
+    "Images fill the figure, apart from narrow gaps and the titles, and the figure is not larger than asked"
+    axs = show_images(torch.rand(shape), **kw)
+    figure = axs[0,0].figure
+    size,gap = figure.get_size_inches(), .0501
+    if 'figsize' in kw: assert (size<=np.add(kw['figsize'], 1e-6)).all() and (size>=np.subtract(kw['figsize'], 1e-6)).any()
+    figure.canvas.draw()
+    boxes = np.array([[ax.get_window_extent().get_points()/figure.dpi for ax in row] for row in axs]) # (rows, columns, corner, xy)
+    title = .3*('titles' in kw)
+    assert (boxes[:,0,0,0]<=gap).all() and (boxes[:,-1,1,0]>=size[0]-gap).all() and (boxes[-1,:,0,1]<=gap).all() and (boxes[0,:,1,1]>=size[1]-gap-title).all()
+    assert (boxes[:,1:,0,0] - boxes[:,:-1,1,0]<=gap).all() and (boxes[:-1,:,0,1] - boxes[1:,:,1,1]<=gap+title).all()
+    w,h = (boxes[...,1,:] - boxes[...,0,:]).reshape(-1, 2).T
+    assert np.allclose(h/w, shape[-2]/shape[-1]) # So that nothing is left around an image in its cell
+
+
+def test_figures_of_no_size_are_refused():
+    with pytest.raises(ValueError, match='figsize'): show_images(torch.rand(2,8,8), figsize=(0,2))
 
 
 def test_showing_changes_nothing():

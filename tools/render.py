@@ -1,19 +1,12 @@
-"Generate README.md, and its images in index_files/, from nbs/index.ipynb, its stored outputs, and the docstrings of the package"
-import base64, inspect, re, shutil
+"Generate README.md, and its images in index_files/, from nbs/index.ipynb, its stored outputs, and benchmarks/RESULTS.md"
+import base64, html, re, shutil
 from pathlib import Path
 
 import nbformat
 import yaml
-from fastcore.docments import parse_docstring
 from nbconvert import MarkdownExporter
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
-
-from torch_moving_mnist.data import MovingMNIST
-from torch_moving_mnist.files import finish_folder, load, verify, write_shard
-from torch_moving_mnist.metrics import baselines, compare, evaluate, score
-from torch_moving_mnist.truth import TARGETS, show_truth, viewer
-from torch_moving_mnist.utils import animate, save_gif, show_images
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 'index_files'
@@ -34,52 +27,88 @@ def tidy(nb):
     return nb
 
 
+def plain(text):
+    "Words of Markdown, as alternative text for a picture"
+    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text)
+    return ' '.join(re.sub(r'[`*_#>\[\]|"]', '', text).split())
+
+
+def alternatives(nb):
+    "Alternative texts of the pictures of a notebook: number of the cell → text. The directive `fig-alt`, or the prose before"
+    texts,prose = {},''
+    for i,cell in enumerate(nb.cells):
+        if cell.cell_type=='markdown':
+            paragraphs = [o for o in cell.source.split('\n\n') if not o.startswith(('|','-','#','<'))]
+            prose = plain(paragraphs[-1]) if paragraphs else prose
+        else:
+            own = cell.metadata.get('fig_alt')
+            texts[i] = own or 'Plot' + (f' for: {prose if len(prose)<200 else prose[:200].rsplit(" ", 1)[0] + " …"}' if prose else '')
+    return texts
+
+
+def read_notebook(path):
+    "A tidy notebook that still knows its alternative texts"
+    nb = nbformat.read(path, as_version=4)
+    own = {cell.id: match[1].strip() for cell in nb.cells if (match := re.search(r'^#\|\s*fig-alt:(.*)$', cell.source, re.MULTILINE))}
+    nb = tidy(nb)
+    for cell in nb.cells:
+        if cell.get('id') in own: cell.metadata['fig_alt'] = own[cell.id]
+    return nb
+
+
 def table(head, rows):
     "Markdown of a table; cells are one line each"
     def row(cells): return '| ' + ' | '.join(' '.join(o.split()).replace('|', '\\|') for o in cells) + ' |'
     return '\n'.join([row(head), '|---'*len(head) + '|', *map(row, rows)])
 
 
-def parameters():
-    "Parameters of `MovingMNIST`, from its docstring"
-    def row(p):
-        kind,_,default = p.type.partition(', default ')
-        return f'`{p.name}`', kind, default, ' '.join(p.desc)
-    return table(['parameter', 'type', 'default', 'meaning'], map(row, parse_docstring(MovingMNIST)['Parameters'].values()))
+def measured(path):
+    "Machine and measurements of a table of `python -m benchmarks`: name → median"
+    text = path.read_text(encoding='utf-8')
+    found = re.findall(r'^\| (.+?) \| ([\d.e+-]+)[^|]*\|', text, re.MULTILINE)
+    return re.search(r'on: ([^;]+);', text)[1], {k: float(x) for k,x in found}
 
 
-def signature(f, name):
-    "A call as a user writes it, without annotations"
-    params = [p.replace(annotation=p.empty) for p in inspect.signature(f).parameters.values() if p.name not in ('self', 'cls')]
-    return f"{name}({', '.join(map(str, params))})"
+def per_second(x): return f'{float(f"{1000/x:.3g}"):,.0f} sequences per second'
 
 
-CALLS = {'ds[i]': MovingMNIST.__getitem__, 'ds.get_batch': MovingMNIST.get_batch, 'ds.batches': MovingMNIST.batches, 'ds.stream': MovingMNIST.stream,
-         'ds.draw': MovingMNIST.draw, 'ds.render': MovingMNIST.render,
-         'ds.truth': MovingMNIST.truth, 'viewer': viewer, 'show_truth': show_truth, # The last two are in `truth`
-          'ds.denormalize': MovingMNIST.denormalize, 'ds.recipe': MovingMNIST.recipe, 'ds.fingerprint': MovingMNIST.fingerprint,
-         'ds.save': MovingMNIST.save, 'load': load, 'verify': verify, 'write_shard': write_shard, 'finish_folder': finish_folder, # The last three are in `files`
-         'MovingMNIST.preset': MovingMNIST.preset, 'MovingMNIST.presets': MovingMNIST.presets, 'MovingMNIST.from_recipe': MovingMNIST.from_recipe,
-         'score': score, 'compare': compare, 'evaluate': evaluate, 'baselines': baselines, 'ds.context': MovingMNIST.context, # The first four are in `metrics`
-         'show_images': show_images, 'animate': animate, 'save_gif': save_gif} # The last three are in `utils`
+def longer(x): return f'{x:.3g} times as long'
 
 
-def calls():
-    "What users call, with summary and result from the docstrings"
-    def row(name, f):
-        doc = parse_docstring(f)
-        found = doc['Returns']
-        gives = f"{found.type}. {' '.join(found.desc)}" if found and found.type else ''
-        return f"`{name if isinstance(f, property) or name.endswith(']') else signature(f, name)}`", doc['Summary'], gives
-    return table(['call', 'what it does', 'result'], [row(*o) for o in CALLS.items()])
+PLAIN = [ # What is measured, the name of the measurement, and its result in words
+    ('Batches of 128', 'get_batch(128), milliseconds per sequence', per_second),
+    ('Batches of 512', 'get_batch(512), milliseconds per sequence', per_second),
+    ('Batches of 32', 'get_batch(32), milliseconds per sequence', per_second),
+    ('One at a time, `ds[i]`', 'ds[i], milliseconds', per_second),
+    ('`DataLoader`, batches of 128, no workers', 'DataLoader, batches of 128, num_workers=0, milliseconds per sequence', per_second),
+    ('`DataLoader`, batches of 128, two workers', 'DataLoader, batches of 128, num_workers=2, milliseconds per sequence', per_second),
+    ('Making a batch of 128, compared with copying it in memory',
+     'over 7 processes, since memory placement varies: get_batch(128) ÷ clone of the batch, five calls of each in turns', longer),
+    ("A loop over torchvision's `affine`, compared with this library",
+     'the same loop for 128 sequences (32 times its time for 4) ÷ get_batch(128)', longer),
+    ("kornia's batched `warp_affine`, compared with this library", "kornia's batched warp_affine ÷ render, 128 sequences", longer),
+    ('`grid_sample` of whole canvases, compared with this library',
+     'full-canvas grid_sample (the reference) ÷ render, 128 sequences', longer),
+    ('NumPy slices and maximum for bouncing digits, compared with this library on one thread',
+     'numpy slices and maximum ÷ matrix and render, bouncing digits, 20 frames, 2 digits, uint8, 1 thread', longer),
+    ("Making sequences in a `DataLoader`, compared with torchvision's `MovingMNIST`, which reads the same ones from memory",
+     "DataLoader over 'canonical', uint8, num_workers=0 ÷ over torchvision's MovingMNIST with the same frames in memory: "
+     'a sampler of batches', longer),
+    ('Time for which a training waits for data',
+     'fraction of training time spent waiting for batches(bs=16, prefetch=2)', lambda x: f'{100*x:.2g} %'),
+    ('The first batch after installation, compared with importing torch and torchvision, in processor time',
+     'first dataset and get_batch(128), nothing compiled, CPU time ÷ import of torch and torchvision', longer),
+    ('Memory at the peak for 4,096 sequences, compared with the result', 'peak memory, including the output ÷ output, get_batch(4096)',
+     lambda x: f'{x:.3g} times as much')]
 
 
-def targets():
-    "Targets, from the table that the library uses itself"
-    return table(['target', 'shape of a batch', 'dtype', 'meaning'], [(f'`{k}`', f'`{o.shape}`', o.dtype, o.meaning) for k,o in TARGETS.items()])
+def speed():
+    "What this machine's benchmark says, in plain words"
+    where,found = measured(ROOT/'benchmarks/RESULTS.md')
+    return table(['measurement', where], [[what, say(found[name])] for what,name,say in PLAIN if name in found])
 
 
-TABLES = dict(parameters=parameters, calls=calls, targets=targets)
+TABLES = dict(speed=speed)
 
 
 def link_to_notebooks(body):
@@ -90,14 +119,14 @@ def link_to_notebooks(body):
     return re.sub(r'\]\(/((?:\w+/)*)(\w+)\.html(?:#[^)]*)?\)', notebook, body)
 
 
-def extract_gifs(body, prefix):
+def extract_gifs(body, prefix, texts):
     "Move embedded animations into files, because code hosts do not display embedded ones; returns the page and the files"
-    files = {}
+    files,texts = {},iter(texts)
 
     def move(match):
         name = f'{prefix}_{len(files)}.gif'
         files[name] = base64.b64decode(match[1])
-        return f'<img src="{name}" alt="animation">'
+        return f'<img src="{name}" alt="{html.escape(next(texts))}">'
     return re.sub(r'<img src="data:image/gif;base64,([^"]*)"[^>]*>', move, body), files
 
 
@@ -106,17 +135,22 @@ def processed():
     return Path(proc_nbs(str(get_config(ROOT).nbs_path), n_workers=0, force=True))
 
 
-def export(nb, folder, key, gifs):
-    "Markdown of a tidy notebook, and its pictures as a dict: name in `folder` → bytes"
+def has_gif(cell): return any('data:image/gif' in o.get('data', {}).get('text/html', '') for o in cell.get('outputs', []))
+
+
+def export(path, folder, key, gifs):
+    "Markdown of a processed notebook, and its pictures as a dict: name in `folder` → bytes"
+    nb = read_notebook(path)
+    texts = alternatives(nb)
     body, resources = MarkdownExporter().from_notebook_node(nb, {'output_files_dir': folder, 'unique_key': key})
-    body, files = extract_gifs(body, f'{folder}/{gifs}')
+    body = re.sub(rf'!\[png\]\(([^)]*{key}_(\d+)_\d+\.png)\)', lambda m: f'![{texts[int(m[2])]}]({m[1]})', body)
+    body, files = extract_gifs(body, f'{folder}/{gifs}', [texts[i] for i,cell in enumerate(nb.cells) if has_gif(cell)])
     return body, {**resources['outputs'], **files}
 
 
 def main():
     "Export the notebook to Markdown, and write README.md and its images"
-    nb = tidy(nbformat.read(processed()/get_config(ROOT).readme_nb, as_version=4))
-    body, files = export(nb, PICTURES, 'index', 'animation')
+    body, files = export(processed()/get_config(ROOT).readme_nb, PICTURES, 'index', 'animation')
     body = link_to_notebooks(body)
     shutil.rmtree(ROOT/PICTURES, ignore_errors=True)
     (ROOT/PICTURES).mkdir()

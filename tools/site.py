@@ -6,16 +6,16 @@ the tables in `benchmarks/`. Everything that is made goes to a temporary folder 
 import argparse, html, importlib, inspect, io, os, pkgutil, posixpath, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
-import nbformat
 import yaml
 from nbdev.config import get_config
 
 import gallery
 import render
 import torch_moving_mnist
-from render import ROOT, table
+from render import PLAIN, ROOT, measured, plain, table
 from torch_moving_mnist import metrics, stream
 from torch_moving_mnist.motion import MOTIONS, check_motion
+from torch_moving_mnist.truth import TARGETS
 from torch_moving_mnist.utils import GIF
 from torch_moving_mnist.viewer import Viewer
 
@@ -34,7 +34,10 @@ def page_map():
     "Place in the repository → place in the site"
     notebooks = [o.relative_to(ROOT/'nbs') for o in (ROOT/'nbs').rglob('*.ipynb')]
     found = {f'nbs/{o.as_posix()}': f'notebooks/{o.with_suffix(".md").as_posix()}' for o in notebooks}
-    found |= {'README.md': 'guide.md', 'nbs/index.ipynb': 'guide.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md'}
+    found |= {'README.md': 'index.md', 'nbs/index.ipynb': 'index.md', 'nbs/guide.ipynb': 'guide.md'}
+    found |= {f'docs/howto/{o}.md': f'howto/{o}.md' for o in HOWTO}
+    found |= {f'torch_moving_mnist/{o}.py': f'reference/{o}.md' for o in TITLES} # Docstrings
+    found |= {'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md'}
     return found | {'benchmarks/RESULTS.md': 'benchmarks.md', 'benchmarks/NOTES.md': 'benchmarks-notes.md',
                     'benchmarks/PRESETS.md': 'benchmarks-presets.md'}
 
@@ -77,35 +80,6 @@ def film_of_gif(path, alt, gif):
 
 # ---- Notebooks
 
-def plain(text):
-    "Words of Markdown, as alternative text for a picture"
-    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text)
-    return ' '.join(re.sub(r'[`*_#>\[\]|"]', '', text).split())
-
-
-def alternatives(nb):
-    "Alternative texts of the pictures of a notebook: number of the cell → text. The directive `fig-alt`, or the prose before"
-    texts,prose = {},''
-    for i,cell in enumerate(nb.cells):
-        if cell.cell_type=='markdown':
-            paragraphs = [o for o in cell.source.split('\n\n') if not o.startswith(('|','-','#','<'))]
-            prose = plain(paragraphs[-1]) if paragraphs else prose
-        else:
-            own = cell.metadata.get('fig_alt')
-            texts[i] = own or 'Plot' + (f' for: {prose if len(prose)<200 else prose[:200].rsplit(" ", 1)[0] + " …"}' if prose else '')
-    return texts
-
-
-def read_notebook(path):
-    "A tidy notebook that still knows its alternative texts"
-    nb = nbformat.read(path, as_version=4)
-    own = {cell.id: match[1].strip() for cell in nb.cells if (match := re.search(r'^#\|\s*fig-alt:(.*)$', cell.source, re.MULTILINE))}
-    nb = render.tidy(nb)
-    for cell in nb.cells:
-        if cell.get('id') in own: cell.metadata['fig_alt'] = own[cell.id]
-    return nb
-
-
 def extract_viewers(body, prefix):
     "Move pages that are embedded in frames into files; returns the text and the files"
     files = {}
@@ -121,28 +95,25 @@ def extract_viewers(body, prefix):
 def play(body, files, folder):
     "Replace animations, which nobody can pause, with films; removes their files from `files`"
     def replace(match):
-        strip,text = film_of_gif(match[1][:-4] + '.png', 'moving digits', files.pop(match[1]))
+        strip,text = film_of_gif(match[1][:-4] + '.png', html.unescape(match[2]), files.pop(match[1]))
         write(folder/(match[1][:-4] + '.png'), strip)
         return f'\n{text}\n'
-    return re.sub(r'<img src="([^"]+\.gif)" alt="animation">', replace, body)
+    return re.sub(r'<img src="([^"]+\.gif)" alt="([^"]*)">', replace, body)
 
 
 def write_notebooks(out, pages):
     "A page for each notebook, and its pictures"
     for path in sorted((cache := render.processed()).rglob('*.ipynb')):
         where = path.relative_to(cache)
+        if where.as_posix()==get_config(ROOT).readme_nb: continue # The front page says it
         page = out/pages[f'nbs/{where.as_posix()}']
         folder = os.path.relpath(out/'pictures', page.parent)
         key = where.with_suffix('').as_posix().replace('/', '_')
-        nb = read_notebook(path)
-        texts = alternatives(nb)
-        body,files = render.export(nb, folder, key, key)
+        body,files = render.export(path, folder, key, key)
         body,viewers = extract_viewers(body, f'{folder}/{key}')
         body = re.sub(r'<!-- WARNING: .*? -->', '', body)
-        body = re.sub(rf'!\[png\]\(([^)]*{key}_(\d+)_\d+\.png)\)', lambda m: f'![{texts[int(m[2])]}]({m[1]})', body)
         body = play(body, files, page.parent)
-        source = 'README.md' if where.as_posix()==get_config(ROOT).readme_nb else f'nbs/{where.as_posix()}' # Where its links start
-        write(page, relink(body, source, pages[source], pages))
+        write(page, relink(body, f'nbs/{where.as_posix()}', page.relative_to(out).as_posix(), pages))
         for name,data in {**files, **viewers}.items(): write(page.parent/name, data)
 
 
@@ -240,9 +211,9 @@ def describe(f, name, call, anchor, level):
 
 def signature(f, name):
     "A call without annotations, one parameter on each line if it is long"
-    call = render.signature(f, name)
-    if len(call)<=88: return call
     params,shown = [p for p in inspect.signature(f).parameters.values() if p.name not in ('self','cls')],[]
+    call = f"{name}({', '.join(str(p.replace(annotation=p.empty)) for p in params)})"
+    if len(call)<=88: return call
     for before,p in zip([None, *params], params):
         if p.kind is p.KEYWORD_ONLY and (before is None or before.kind not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)): shown.append('*')
         text = str(p.replace(annotation=p.empty))
@@ -291,8 +262,23 @@ def describe_object(o):
     return '\n\n'.join(text)
 
 
+def summary(f): return sections(inspect.getdoc(f) or '')[''].split('\n\n')[0]
+
+
+def overview(module, found):
+    "Markdown that lists what a module offers, in a line each"
+    rows = []
+    for o in found:
+        rows.append([f'[`{o.__name__}`]({module}.md#{o.__name__})', summary(o)])
+        names = members(o) if inspect.isclass(o) else []
+        rows += [[f'[`{o.__name__}.{k}`]({module}.md#{o.__name__}.{k.strip("_")})', summary(vars(o)[k])] for k in names]
+    return f'## {TITLES.get(module, module)}\n\n' + table(['name', 'what it does'], rows)
+
+
 def write_reference(out):
-    "A page for each module with public objects, and tables of what has a name"
+    "A page for each module with public objects, one that lists them, and tables of what has a name"
+    parts = ['# Reference', 'What you call, by module. Arguments that take a name, such as `motion=`, are under [Names](names.md).']
+    write(out/'reference/index.md', '\n\n'.join([*parts, *(overview(*o) for o in public().items())]) + '\n')
     for module,found in public().items():
         title = TITLES.get(module, module)
         text = [f'# {title}', f'`torch_moving_mnist.{module}`', *map(describe_object, found)]
@@ -302,9 +288,11 @@ def write_reference(out):
                     [[f'`{k!r}`', o.draw.__doc__, parameters(k)] for k,o in MOTIONS.items()])
     scores = table(['`convention=`', 'formula', 'source', 'what is wrong with it'],
                    [[f'`{k!r}`', o.formula, o.source, o.error or '–'] for k,o in metrics.CONVENTIONS.items()])
+    targets = table(['target', 'shape of a batch', 'dtype', 'meaning'],
+                    [[f'`{k}`', f'`{o.shape}`', o.dtype, o.meaning] for k,o in TARGETS.items()])
     presets = table(['preset', 'source'], [[f'`{k!r}`', o] for k,o in torch_moving_mnist.MovingMNIST.presets().items()])
     text = ['# Names', 'Names that arguments take, from the tables that the library uses itself.', '## Motion models', motions,
-            '## Presets', presets, '## Targets', render.targets(), '## Conventions of scores', scores]
+            '## Presets', presets, '## Targets', targets, '## Conventions of scores', scores]
     write(out/'reference/names.md', '\n\n'.join(text) + '\n')
 
 
@@ -313,44 +301,6 @@ def round_off(o): return f'({", ".join(map(round_off, o))})' if isinstance(o, tu
 
 # ---- Benchmarks
 
-def measured(path):
-    "Machine and measurements of a table of `python -m benchmarks`: name → median"
-    text = path.read_text(encoding='utf-8')
-    found = re.findall(r'^\| (.+?) \| ([\d.e+-]+)[^|]*\|', text, re.MULTILINE)
-    return re.search(r'on: ([^;]+);', text)[1], {k: float(x) for k,x in found}
-
-
-def per_second(x): return f'{float(f"{1000/x:.3g}"):,.0f} sequences per second'
-
-
-def longer(x): return f'{x:.3g} times as long'
-
-
-PLAIN = [ # What is measured, the name of the measurement, and its result in words
-    ('Batches of 128', 'get_batch(128), milliseconds per sequence', per_second),
-    ('Batches of 512', 'get_batch(512), milliseconds per sequence', per_second),
-    ('Batches of 32', 'get_batch(32), milliseconds per sequence', per_second),
-    ('One at a time, `ds[i]`', 'ds[i], milliseconds', per_second),
-    ('`DataLoader`, batches of 128, no workers', 'DataLoader, batches of 128, num_workers=0, milliseconds per sequence', per_second),
-    ('`DataLoader`, batches of 128, two workers', 'DataLoader, batches of 128, num_workers=2, milliseconds per sequence', per_second),
-    ('Making a batch of 128, compared with copying it in memory',
-     'over 7 processes, since memory placement varies: get_batch(128) ÷ clone of the batch, five calls of each in turns', longer),
-    ("A loop over torchvision's `affine`, compared with this library",
-     'the same loop for 128 sequences (32 times its time for 4) ÷ get_batch(128)', longer),
-    ("kornia's batched `warp_affine`, compared with this library", "kornia's batched warp_affine ÷ render, 128 sequences", longer),
-    ('`grid_sample` of whole canvases, compared with this library',
-     'full-canvas grid_sample (the reference) ÷ render, 128 sequences', longer),
-    ('NumPy slices and maximum for bouncing digits, compared with this library on one thread',
-     'numpy slices and maximum ÷ matrix and render, bouncing digits, 20 frames, 2 digits, uint8, 1 thread', longer),
-    ("Making sequences in a `DataLoader`, compared with torchvision's `MovingMNIST`, which reads the same ones from memory",
-     "DataLoader over 'canonical', uint8, num_workers=0 ÷ over torchvision's MovingMNIST with the same frames in memory: "
-     'a sampler of batches', longer),
-    ('Time for which a training waits for data',
-     'fraction of training time spent waiting for batches(bs=16, prefetch=2)', lambda x: f'{100*x:.2g} %'),
-    ('The first batch after installation, compared with importing torch and torchvision, in processor time',
-     'first dataset and get_batch(128), nothing compiled, CPU time ÷ import of torch and torchvision', longer),
-    ('Memory at the peak for 4,096 sequences, compared with the result', 'peak memory, including the output ÷ output, get_batch(4096)',
-     lambda x: f'{x:.3g} times as much')]
 KINDS = ['AVX2','AVX-512','CUDA']
 
 
@@ -400,7 +350,7 @@ def navigation(out):
     return [{'Home': 'index.md'}, {'Guide': 'guide.md'},
             {'Gallery': ['gallery/index.md', *({title: f'gallery/{name}.md'} for name,(title,_,_) in gallery.PAGES.items())]},
             {'How to': ['howto/index.md', *({title_of(out/f'howto/{o}.md'): f'howto/{o}.md'} for o in HOWTO)]},
-            {'Reference': [*({title_of(out/f'reference/{k}.md'): f'reference/{k}.md'} for k in public()), {'Names': 'reference/names.md'}]},
+            {'Reference': ['reference/index.md', *({title_of(out/f'reference/{k}.md'): f'reference/{k}.md'} for k in public()), {'Names': 'reference/names.md'}]},
             {'Notebooks': notebooks_nav(out)},
             {'Project': [{'Benchmarks': 'benchmarks.md'}, {'Benchmark notes': 'benchmarks-notes.md'},
                          {'Statistics of presets': 'benchmarks-presets.md'},

@@ -90,7 +90,8 @@ def show_image(
     title : object, default None
         Title above the image, converted with `str`; by default, none.
     figsize : (float, float), default None
-        Width and height of the new figure, inches; by default, matplotlib's. Ignored if you pass `ax`.
+        Largest width and height of the new figure, inches; it is as large as the image in it. By default, 4 inches. Ignored if you
+        pass `ax`.
     **kwargs
         Passed to `Axes.imshow`, which receives values in [0,1]. They override `cmap='gray'`, `vmin=0` and `vmax=1`.
 
@@ -102,11 +103,25 @@ def show_image(
     Raises
     ------
     ValueError
-        If `im` has a shape other than those above.
+        If `im` has a shape other than those above, or `figsize` is not positive.
     """
+    pixels = to_unit([to_pixels(im)])[0]
+    if ax is None: ax = _grid_axes(1, 1, [pixels], title is not None, figsize, 4)[0,0]
+    return _draw(ax, pixels, title, kwargs)
+
+def _grid_axes(nrows, ncols, images, titled, figsize, cell, gap=.05):
+    "Axes of a new figure without margins, for images in cells of so many inches, or in a figure of at most `figsize`"
     import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=figsize)[1]
-    return _draw(ax, to_unit([to_pixels(im)])[0], title, kwargs)
+    ratio,title = max(max(p.shape[0],1)/max(p.shape[1],1) for p in images), .3*titled
+    width = cell*min(1, 1/ratio)
+    if figsize is not None:
+        if min(figsize)<=0: raise ValueError(f"figsize={figsize!r}; expected width and height in inches, both positive")
+        across,down = ((o - gap)/n - gap for o,n in zip(figsize, (ncols,nrows)))
+        width = max(.01, min(across, (down - title)/ratio))
+    height = width*ratio
+    w,h = ncols*width + (ncols + 1)*gap, nrows*(height + title) + (nrows + 1)*gap
+    grid = dict(left=gap/w, right=1 - gap/w, bottom=gap/h, top=1 - (gap + title)/h, wspace=gap/width, hspace=(gap + title)/height)
+    return plt.subplots(nrows, ncols, figsize=(w,h), squeeze=False, gridspec_kw=grid)[1]
 
 def _draw(ax, pixels, title, kwargs):
     ax.imshow(pixels, **{'cmap':'gray', 'vmin':0, 'vmax':1, **kwargs})
@@ -140,7 +155,7 @@ def show_images(
     titles : iterable of object, default None
         One title per image, converted with `str`; by default, none.
     figsize : (float, float), default None
-        Width and height of the figure, inches; by default, 1.5 inches per cell.
+        Largest width and height of the figure, inches; it is as large as its images in that. By default, 1.5 inches per image.
     **kwargs
         Passed to `Axes.imshow`, which receives values in [0,1]. They override `cmap='gray'`, `vmin=0` and `vmax=1`.
 
@@ -154,10 +169,9 @@ def show_images(
     TypeError
         If `ims` holds anything but images, or if `nrows` or `ncols` is not an int.
     ValueError
-        If `ims` is empty or holds an image of another shape, if `nrows` or `ncols` is out of range, or if the number of titles differs from
-        the number of images.
+        If `ims` is empty or holds an image of another shape, if `nrows` or `ncols` is out of range, if the number of titles differs from
+        the number of images, or if `figsize` is not positive.
     """
-    import matplotlib.pyplot as plt
     if _are_videos(ims) and nrows==1 and ncols is None: ncols = len(ims[0])
     nrows,ncols = check_count('nrows', nrows, 1, 1000), None if ncols is None else check_count('ncols', ncols, 1, 1000)
     pixels = flatten_images(ims)
@@ -165,7 +179,7 @@ def show_images(
     titles = _check_titles(titles, len(pixels))
     if ncols is None: ncols = math.ceil(len(pixels)/nrows)
     nrows = max(nrows, math.ceil(len(pixels)/ncols))
-    axs = plt.subplots(nrows, ncols, figsize=figsize or (1.5*ncols, 1.5*nrows), squeeze=False)[1]
+    axs = _grid_axes(nrows, ncols, pixels, any(o is not None for o in titles), figsize, 1.5)
     for ax in axs.flat[len(pixels):]: ax.axis('off')
     for ax,p,title in zip(axs.flat, to_unit(pixels), titles): _draw(ax, p, title, kwargs)
     return axs
