@@ -1,3 +1,4 @@
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
@@ -6,13 +7,22 @@ here = Path(__file__).parent
 parser = ConfigParser(delimiters=['='], interpolation=None)
 parser.read(here/'settings.ini', encoding='utf-8')
 cfg = parser['DEFAULT']
+home = re.search(r'^Repository = "(.*)"', (here/'pyproject.toml').read_text(encoding='utf-8'), re.MULTILINE)[1]
+
+
+def description():
+    "The README for readers elsewhere: its links and pictures lead to the repository"
+    text = re.sub(r'(?<=\]\()(?!https?:|#)', f'{home}/blob/main/', (here/'README.md').read_text(encoding='utf-8'))
+    return re.sub(r'(?<=src=")(?!https?:)', f'{home}/raw/main/', text.replace(f'{home}/blob/main/index_files', f'{home}/raw/main/index_files'))
+
+
 statuses = ['', '1 - Planning', '2 - Pre-Alpha', '3 - Alpha', '4 - Beta', '5 - Production/Stable']
 
 setup(
     name=cfg['lib_name'],
     version=cfg['version'],
     description=cfg['description'],
-    long_description=(here/'README.md').read_text(encoding='utf-8'),
+    long_description=description(),
     long_description_content_type='text/markdown',
     keywords=cfg['keywords'],
     author=cfg['author'],
