@@ -101,7 +101,7 @@ def circle(rng, num_digits, times, *, period=20, **_):
 def motions():
     for name,o in MOTIONS.items():
         args = f"{MNIST}motion={name!r}, {MOTION_ARGS.get(name, 'num_digits=2, ')}"
-        code = f"ds = MovingMNIST({args}num_frames=20, normalize=False, seed=1)\nanimate(ds[0])"
+        code = f"ds = MovingMNIST({args}num_frames=20, normalize=False, seed=4)\nanimate(ds[0])"
         yield entry('motion', name, sentence(o.draw.__doc__), code)
     code = f"{OWN_MOTION}ds = MovingMNIST({MNIST}motion=circle, num_digits=2, num_frames=20, normalize=False, seed=1)\nanimate(ds[0])"
     text = "Your own function of random numbers and moments is a motion model, too. [More](../howto/own-motion.md)"

@@ -113,6 +113,7 @@ def write_notebooks(out, pages):
         body,viewers = extract_viewers(body, f'{folder}/{key}')
         body = re.sub(r'<!-- WARNING: .*? -->', '', body)
         body = play(body, files, page.parent)
+        if where.stem=='guide': body = f'---\nhide: [navigation]\n---\n{body}'
         write(page, relink(body, f'nbs/{where.as_posix()}', page.relative_to(out).as_posix(), pages))
         for name,data in {**files, **viewers}.items(): write(page.parent/name, data)
 
@@ -223,7 +224,7 @@ def signature(f, name):
 
 ALSO = [metrics.Evaluation, stream.Batches, stream.Stream] # Classes whose docstrings need no sections
 TITLES = dict(data='The dataset', scene='Scenes', utils='Showing frames', truth='Ground truth', metrics='Scores', files='Files',
-              viewer='The viewer', stream='Streams')
+              viewer='The viewer', stream='Streams', ray='Ray')
 OWN = {'__getitem__','__getitems__'} # Special methods that are described
 
 
@@ -271,7 +272,7 @@ def overview(module, found):
     for o in found:
         rows.append([f'[`{o.__name__}`]({module}.md#{o.__name__})', summary(o)])
         names = members(o) if inspect.isclass(o) else []
-        rows += [[f'[`{o.__name__}.{k}`]({module}.md#{o.__name__}.{k.strip("_")})', summary(vars(o)[k])] for k in names]
+        rows += [[f'[`{o.__name__}{"[i]" if k=="__getitem__" else f".{k}"}`]({module}.md#{o.__name__}.{k.strip("_")})', summary(vars(o)[k])] for k in names]
     return f'## {TITLES.get(module, module)}\n\n' + table(['name', 'what it does'], rows)
 
 

@@ -22,7 +22,7 @@ from torchvision.utils import flow_to_image
 
 from .checks import check_choice, check_count, check_flag, check_number, shorten
 from .digits import Digits
-from .engine import COMPOSITES, has_opacity, ink_boxes, render, trace
+from .engine import COMPOSITES, has_opacity, render, tight_boxes, trace
 from .scene import Scene, check_scene
 from .utils import show_image
 from .viewer import arrow_grid, as_tensors, check_sequence, find_tracks, viewer
@@ -360,14 +360,14 @@ def ground_truth(
     if 'boxes' in targets and boxes is not None: found['boxes'] = boxes
     args = {k: o for k,o in args.items() if k not in ('backdrop','foreground')}
     for k in ('boxes','full_boxes'):
-        if k in targets and k not in found: found[k] = ink_boxes(**args, full=k=='full_boxes')
+        if k in targets and k not in found: found[k] = tight_boxes(**args, full=k=='full_boxes')
     return {k: found[k] if k in found else TARGETS[k].of(scene, digits) for k in targets}
 
 def needs_pixels(name): return TARGETS[name].of is None and name not in ('boxes','full_boxes','clean','tracks_visible') # Not traced
 
 # %% ../nbs/31_truth.ipynb #109b551f
 _BOXES,_MASKS = ('boxes','modal_boxes','full_boxes'), ('masks','modal_masks','instance','segmentation')
-_POINTS = getattr(tv_tensors, 'KeyPoints', None) # From torchvision 0.23 on, which can also leave boxes unclamped
+_KEYPOINTS = getattr(tv_tensors, 'KeyPoints', None) # From torchvision 0.23 on, which can also leave boxes unclamped
 
 def as_sample(
     target:dict[str,Any],
@@ -401,9 +401,9 @@ def as_sample(
     def one(name, o):
         if isinstance(o, dict): return {k: one(k, v) for k,v in o.items()}
         if name in _BOXES:
-            free = dict(clamping_mode=None) if name=='full_boxes' and _POINTS else {}
+            free = dict(clamping_mode=None) if name=='full_boxes' and _KEYPOINTS else {}
             return tv_tensors.BoundingBoxes(o[i].flatten(0,1), format='XYXY', canvas_size=canvas_size, device=o.device, **free)
-        if name=='tracks' and _POINTS: return _POINTS(o[i], canvas_size=canvas_size, device=o.device)
+        if name=='tracks' and _KEYPOINTS: return _KEYPOINTS(o[i], canvas_size=canvas_size, device=o.device)
         if name=='clean': return tv_tensors.Video(o[i], device=o.device)
         return tv_tensors.Mask(o[i], device=o.device) if name in _MASKS else o[i]
     return {k: one(k, o) for k,o in target.items()}
