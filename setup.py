@@ -35,7 +35,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence'],
     packages=find_packages(include=['torch_moving_mnist', 'torch_moving_mnist.*']),
     package_dir={'': '.'}, # An editable install is then a plain path file, which type checkers and editors follow
-    package_data={cfg['lib_name']: ['py.typed', 'viewer.html']},
+    package_data={cfg['lib_name']: ['py.typed', 'viewer.html', 'fonts.png']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require={k: cfg[f'{k}_requirements'].split() for k in ('video', 'ray', 'dev')},

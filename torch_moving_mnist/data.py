@@ -194,22 +194,22 @@ class MovingMNIST(Dataset):
     foreground_drift : (float, float), default (0,0)
         As `drift`, of the foregrounds.
     lifetime : (int, int), default None
-        Range of the length of a digit's life, frames. It begins at a random moment, also before the first frame, and may last beyond the
-        last one; at least one frame of the sequence is in it. None: digits are there in all frames.
+        Range (lo, hi) of the number of frames in which a digit is present. It may enter before the first frame and leave after the
+        last one, but is present in at least one frame. None: all digits are present in all frames.
     where : function, default None
         Condition that sequences must meet: a function of a Scene that returns a bool tensor `(B,)`. Sequences
         that do not meet it are drawn again.
     corrupt : str or function, default None
-        Damage to the frames that samples, batches and files have, but not to the ground truth, of which 'clean' are the frames without
-        damage: 'noise', 'missing' (black frames), 'hole' (a black square) or 'blur'; or a function of (frames, rng) that returns bytes
-        of the same shape: frames `(B,n,C,H,W)` uint8, which it may change, and random numbers for B sequences. None: none. Setting it
+        How the frames of samples, batches and files are damaged. Ground truth is not; its target 'clean' holds undamaged frames.
+        One of 'noise', 'missing' (black frames), 'hole' (a black square) or 'blur'; or a function of (frames, rng) that returns bytes
+        of the same shape: frames `(B,n,C,H,W)` uint8, which it may change, and random numbers for B sequences. None: no damage. Setting it
         resets `corrupt_params`.
     corrupt_params : dict or SimpleNamespace, default None
         Parameters of the corruption. `frames`: (first, stop), the range of frames, None: all. 'noise': `std`, 0.1, in units of white.
         'missing': `probability`, 0.2. 'hole': `size`, 24, in pixels, or (height, width). 'blur': `sigma`, 1.0, in pixels.
     composite : str, default 'max'
         How digits mix where they overlap, and with a background: 'max' (the brighter pixel), 'sum' (clipped
-        at white), 'over' (as far as a digit is opaque: by its alpha or, if it has none, its grey level; slots later in K are nearer)
+        at white), 'over' (opacity is the alpha or, without alpha, the grey level of a digit; slots later in K are nearer)
         or 'opaque' (a digit is opaque wherever it has ink, its dark rim included; slots later in K
         are nearer). For images of three channels, without alpha, 'over' is 'opaque'.
     interpolation : str, default 'bilinear'
@@ -245,7 +245,7 @@ class MovingMNIST(Dataset):
     ValueError, TypeError
         Where an argument is wrong. The message names the parameter, the value and what was expected.
     RuntimeError
-        Where MNIST is neither found nor can be downloaded.
+        If MNIST is not found and cannot be downloaded.
 
     Examples
     --------
@@ -534,7 +534,7 @@ class MovingMNIST(Dataset):
 
     @outside_graphs
     def corrupted(self, frames: Tensor, indices: Any) -> Tensor:
-        """What `corrupt` makes of the frames of some sequences.
+        """Apply `corrupt` to the frames of some sequences.
 
         Parameters
         ----------
@@ -583,7 +583,7 @@ class MovingMNIST(Dataset):
         Raises
         ------
         IndexError
-            Past the end.
+            If an index is out of range.
         """
         if isinstance(i, (slice, list, range)) or getattr(i, 'ndim', 0): return self._several(i)
         i = check_count('index', i, None)
@@ -698,8 +698,8 @@ class MovingMNIST(Dataset):
     def stream(self, bs: int = 32, n: int | None = None) -> Stream:
         """Batches for a `DataLoader`, made in its workers: `DataLoader(ds.stream(128, 1000), batch_size=None, num_workers=4)`.
 
-        A stream has its own position, which begins at sequence 0 and goes on from epoch to epoch, whatever the number of
-        workers, also if they do not persist. Batches come in the same order for any number of workers. If you break out of
+        A stream has its own position, which starts at sequence 0 and continues from epoch to epoch, for any number of workers,
+        persistent or not. Batches come in the same order for any number of workers. If you break out of
         the loop, the rest of the epoch is skipped. torchdata's `StatefulDataLoader` resumes a stream in the middle of an epoch.
 
         Parameters
@@ -818,7 +818,7 @@ class MovingMNIST(Dataset):
 
     @property
     def context(self) -> int:
-        "Number of frames that a model sees of each sequence: that of the paper whose settings these are, or half of the frames."
+        "Number of frames that a model sees of each sequence: as in the paper that has these settings, or else half of the frames."
         return self._protocol()[0]
 
     @property
@@ -872,8 +872,8 @@ class MovingMNIST(Dataset):
         path : str or path, default '.'
             Folder in which torchvision finds MNIST, or to which it downloads it.
         **overrides
-            Other parameters of `MovingMNIST`. `motion_params` and `corrupt_params` replace single parameters of the preset's, which
-            no longer apply where `motion` or `corrupt` is another.
+            Other parameters of `MovingMNIST`. `motion_params` and `corrupt_params` change single parameters of the preset. With
+            another `motion` or `corrupt`, the preset's parameters for it do not apply.
 
         Returns
         -------

@@ -8,6 +8,7 @@ __all__ = ['SPLITS', 'FAMILY', 'FITS', 'Digits', 'ink_boxes', 'ink_circles', 'pa
 
 # %% ../nbs/11_digits.ipynb #69b5b2ee
 import contextlib, copy, dataclasses, functools, hashlib, math, os, re, tempfile
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -172,57 +173,13 @@ def _from_dataset(dataset, name='digits', channels=(1,3,4), size=None):
         raise ValueError(f"{name} has images of shapes {shorten(shapes)}; expected a single shape{hint}")
     return _from_arrays(torch.stack(images), labels or None, name, channels, premultiplied=True)
 
-# %% ../nbs/11_digits.ipynb #5e9bdd35
-_FACES = [f'DejaVu{f}' for f in ('Sans','Sans-Bold','Sans-Oblique','Sans-BoldOblique',
-                                 'SansMono','SansMono-Bold','SansMono-Oblique','SansMono-BoldOblique',
-                                 'Serif','Serif-Bold','Serif-Italic','Serif-BoldItalic')]
-_FACES += ['STIXGeneral','STIXGeneralBol','STIXGeneralItalic','STIXGeneralBolIta','cmr10','cmb10','cmss10','cmti10','cmtt10']
-
-def _outline(face, digit):
-    "Outline of a digit with longer side 1 and centre of mass at the origin; smaller if it extends far from the centre, as a 7 does"
-    from matplotlib import get_data_path
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.path import Path as Outline
-    from matplotlib.textpath import TextPath
-    font = FontProperties(fname=os.path.join(get_data_path(), 'fonts', 'ttf', f'{face}.ttf'))
-    path = TextPath((0,0), str(digit), size=100, prop=font)
-    centre = _centre_of_mass(path.to_polygons())
-    box = path.get_extents()
-    return Outline((path.vertices - centre)/max(*box.size, 1.65*np.abs(box.get_points() - centre).max()), path.codes)
-
-def _centre_of_mass(polygons):
-    "Centre of mass of the area inside closed polygons; holes have the opposite orientation and count as negative"
-    (x,y),(u,v) = (np.concatenate([p[s] for p in polygons]).T for s in (slice(None,-1), slice(1,None)))
-    cross = x*v - u*y
-    return np.array([((x+u)*cross).sum(), ((y+v)*cross).sum()])/(3*cross.sum())
-
 # %% ../nbs/11_digits.ipynb #a44f2ae5
-_VARIANTS = 14
-
 @functools.lru_cache(1)
-def _draw_fonts():
+def _read_fonts():
     "Images `(N,1,28,28)` and labels of all font digits; every block of 210 has each digit in each typeface once"
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.transforms import Affine2D
-    ids = [(variant, face, digit) for variant in range(_VARIANTS) for face in _FACES for digit in range(10)]
-    outlines = {(face,digit): _outline(face, digit) for face in _FACES for digit in range(10)}
-    ncols = 70
-    nrows = -(-len(ids)//ncols)
-    sheet = RendererAgg(28*ncols, 28*nrows, 72)
-    gc = sheet.new_gc() # Graphics context
-    gc.set_foreground('black')
-    for i,(variant,face,digit) in enumerate(ids):
-        spread = (i+1)*_PLASTIC**-np.arange(1,4.) % 1
-        size,slant,weight = np.array([17,-.12,0]) + spread*[3,.24,.6]
-        gc.set_linewidth(weight)
-        row,col = divmod(i, ncols)
-        transform = Affine2D().scale(size).skew(slant, 0).translate(28*col + 14.5, 28*(nrows - row) - 14.5)
-        sheet.draw_path(gc, outlines[face,digit], transform, (0,0,0))
-    ink = torch.from_numpy(np.array(sheet.buffer_rgba())[...,3])
-    images = ink.unflatten(0, (nrows,28)).unflatten(2, (ncols,28)).transpose(1,2).flatten(0,1)[:len(ids),None]
-    return images.contiguous(), torch.tensor([digit for *_,digit in ids], device='cpu')
-
-_PLASTIC = 1.2207440846057596 # Root of x⁴ = x + 1
+    with resources.files('torch_moving_mnist').joinpath('fonts.png').open('rb') as f: sheet = np.array(PIL.Image.open(f))
+    images = torch.from_numpy(sheet).unflatten(0, (-1,28)).unflatten(2, (-1,28)).transpose(1,2).flatten(0,1)[:,None].contiguous()
+    return images, torch.arange(len(images), device='cpu') % 10
 
 # %% ../nbs/11_digits.ipynb #d4b82798
 def _unit_vectors(
@@ -305,6 +262,8 @@ _SHAPES = dict( # Name → function of x, y and ratio
     star=lambda x, y, ratio: _star_polygon(x, y, 5, 2))
 
 # %% ../nbs/11_digits.ipynb #20c2a0fe
+_PLASTIC = 1.2207440846057596 # Root of x⁴ = x + 1
+
 def _shape_variants():
     "Size, ratio and turn of each variant, `(700,)` each"
     spread = np.arange(1,701)[:,None]*np.cumprod(np.full(3, 1/_PLASTIC)) % 1
@@ -457,7 +416,7 @@ def load_digits(
     names = _NAMES.get(name) if isinstance(digits, str) else _names_of(digits, pair[1])
     return Digits(images, labels, name, split, origin, names)
 
-_DRAWN = dict(fonts=(_draw_fonts, f"drawn from {len(_FACES)} of matplotlib's typefaces"), # Name → function, origin
+_DRAWN = dict(fonts=(_read_fonts, "drawn from 21 of matplotlib's typefaces"), # Name → function, origin
               shapes=(_draw_shapes, f'drawn from {len(_SHAPES)} formulas'))
 _NAMES = dict(fashion=_CLOTHES, shapes=tuple(_SHAPES))
 

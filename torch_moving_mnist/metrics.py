@@ -523,7 +523,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         `(B,T-context,C,H,W)`. Gradients are off. For a model of normalised batches, use the training set's transforms:
         `lambda seen: train.denormalize(model(train.batch_tfms((seen*255).byte())))`. Set a module to `eval()` yourself.
     ds : MovingMNIST or SavedDataset
-        The test set: with a seed, or a file that `load` has opened. With `corrupt`, `predict` sees damaged frames, and clean ones count.
+        The test set: with a seed, or a file that `load` has opened. With `corrupt`, only the frames that `predict` sees are damaged.
         A file in which frames to predict are damaged needs the target 'clean'.
     n : int, default None
         Number of sequences. None: all, at most 10,000.

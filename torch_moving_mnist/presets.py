@@ -18,7 +18,7 @@ class Preset:
     reasons:dict  # Parameter → reason for its value
     context:int|None=None # Frames that a model sees; the others are predicted
     needs:str|None=None # Argument that has to be given
-    example:str=''      # Of what to give, in code
+    example:str=''      # Example of that argument, as code
 
 _SQUARE = '64×64 pixels, as in Srivastava et al.'
 _PIXELS = 'pixels in [0,1]'

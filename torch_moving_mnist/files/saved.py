@@ -269,7 +269,7 @@ class SavedDataset(Dataset):
 
     @property
     def context(self) -> int:
-        "Number of frames that a model sees of each sequence: that of the paper whose settings these are, or half of the frames."
+        "Number of frames that a model sees of each sequence: as in the paper that has these settings, or else half of the frames."
         return protocol_of(self.recipe, self.num_frames)[0]
 
     @property
@@ -311,7 +311,7 @@ class SavedDataset(Dataset):
         Raises
         ------
         IndexError
-            Past the end.
+            If an index is out of range.
         """
         if not (isinstance(i, (slice, list, range)) or getattr(i, 'ndim', 0)):
             i = check_count('index', i, None)
