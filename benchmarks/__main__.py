@@ -230,7 +230,7 @@ def measure(source):
     def get_batch(): return ds.get_batch(128)
 
     in_turns,batch_times,clone_times,target_ratios = zip(*(run_python(PROCESS.format(source)) for _ in range(7)))
-    yield row('over 7 processes, since memory placement varies: get_batch(128) ÷ clone of the batch, five calls of each in turns',
+    yield row('get_batch(128) ÷ clone of the batch, five calls of each in turn, in 7 processes because memory placement varies',
               in_turns, 'at most 3')
     yield row('… each in a separate loop of 101 calls, which reuses the same memory',
               [a/b for a,b in zip(batch_times, clone_times)], 'at most 3')
@@ -386,7 +386,7 @@ def first_rows():
                 imported,*rest = run_python(FIRST, NUMBA_CACHE_DIR=d)
                 results.append([o/imported for o in rest])
     for i in range(3): yield row(f'{what[i]}, nothing compiled, CPU time ÷ import of torch and torchvision', [o[i] for o in cold], goals[i])
-    yield row('the first two with machine code on disk', [o[0] + o[1] for o in warm])
+    yield row('the first two of these rows, with compiled code on disk', [o[0] + o[1] for o in warm])
     with tempfile.TemporaryDirectory() as d, ThreadPoolExecutor(3) as pool: # Three processes at once
         times = list(pool.map(lambda _: run_python(FIRST, NUMBA_CACHE_DIR=d), range(3)))
     imported = sum(o[0] for o in times)/3
@@ -441,8 +441,8 @@ def main(
     else: rows_of = measure
     out = out or HERE/('CUDA.md' if cuda else 'RESULTS.md')
     on = f'{card(device)}; {machine()}' if cuda else machine()
-    about = (f"Written by `python -m benchmarks{' --cuda'*cuda}` on: {on}. Digits: {source['digits']}. The results are medians and quartiles. "
-             "Unless a row says otherwise, sequences have 10 frames of 64×64 with 1 to 3 digits, as normalised float32.")
+    about = (f"Written by `python -m benchmarks{' --cuda'*cuda}` on: {on}. Digits: {source['digits']}. A result is a median with its quartiles in brackets; `÷` is a ratio, and a row that begins with `…` continues the row above. "
+             "Unless a row says otherwise, sequences have 10 frames of 64×64 with 1 to 3 digits, as normalised float32. [NOTES.md](NOTES.md) says why some goals are missed.")
     lines = ['# Benchmarks', '', about, '', '| measurement | result | goal |', '|---|---|---|']
     for name,result,goal in rows_of(source, **(dict(device=device) if cuda else {})):
         lines.append(f'| {name} | {result} | {goal} |')

@@ -272,7 +272,7 @@ def test_the_list_of_the_reference_leads_to_everything(pages):
 # ---- In a browser
 
 VISITED = ['index','guide','howto/train','reference/data','benchmarks','reference/names','howto/index','changelog','notebooks/31_truth',
-           'notebooks/22_viewer','notebooks/engine/03_paint','gallery/index',*(f'gallery/{o}' for o in gallery.PAGES)]
+           'notebooks/22_viewer','notebooks/40_data','notebooks/engine/03_paint','reference/index','gallery/index',*(f'gallery/{o}' for o in gallery.PAGES)]
 
 
 @pytest.fixture(scope='module')

@@ -84,8 +84,34 @@ def test_figures_have_no_margins(shape, kw):
     assert np.allclose(h/w, shape[-2]/shape[-1]) # So that nothing is left around an image in its cell
 
 
-def test_figures_of_no_size_are_refused():
-    with pytest.raises(ValueError, match='figsize'): show_images(torch.rand(2,8,8), figsize=(0,2))
+@pytest.mark.parametrize('figsize', [(0,2), (3,-1), 10, (1,2,3), (float('nan'),1), 'ab'])
+def test_figures_of_no_size_are_refused(figsize):
+    with pytest.raises(ValueError, match='figsize'): show_images(torch.rand(2,8,8), figsize=figsize)
+    with pytest.raises(ValueError, match='figsize'): show_image(torch.rand(8,8), figsize=figsize)
+
+
+def test_tiny_figures_keep_their_size():
+    assert max(show_images(torch.rand(10,8,8), figsize=(.1,.1))[0,0].figure.get_size_inches())==pytest.approx(.1)
+
+
+@pytest.mark.parametrize('titles', [['frame 0\nsecond line\nthird']*6, ['a long title, number 0']*6, ['a','b\nc','','d','e','f']])
+def test_titles_stay_inside_the_figure_and_apart(titles):
+    axs = show_images(torch.rand(6,8,8), nrows=2, titles=titles)
+    figure = axs[0,0].figure
+    figure.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in axs.flat if ax.get_title()]
+    assert all(b.y1<=figure.bbox.y1 + 1 and b.x0>=-9 and b.x1<=figure.bbox.x1 + 9 for b in boxes) # Type has no exact width
+    images = [ax.get_window_extent() for ax in axs.flat]
+    assert not [1 for b in boxes for im in images if b.overlaps(im)]
+    assert not [1 for i,a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+
+
+def test_images_of_several_shapes_have_room():
+    axs = show_images([torch.rand(200,20), torch.rand(20,200), torch.rand(64,64)])
+    assert min(ax.get_position(original=True).width*ax.figure.get_figwidth() for ax in axs.flat)>1.2
+
+
+
 
 
 def test_showing_changes_nothing():

@@ -17,7 +17,7 @@ git -C "$root" archive HEAD | tar -x -C "$tmp/source"
 "$tmp/build/bin/twine" check --strict "$dist"/*
 
 cd "$tmp" # Where no checkout can be imported by mistake
-cp -r source/tests tests
+cp -r source/tests source/tools .
 for package in "$dist"/*.whl "$dist"/*.tar.gz; do
   rm -rf venv && "$python" -m venv venv
   venv/bin/pip install -q "$package" pytest pytest-xdist hypothesis

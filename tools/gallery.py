@@ -74,8 +74,8 @@ def sentence(s): return s[:1].upper() + s[1:].rstrip('.') + '.'
 
 SKY = "sky = (torch.arange(32)*5 + 40).byte()[None,:,None].expand(3, 32, 32)\n"
 PRESET_ARGS = {'mfmnist': "digits='shapes', ", 'mmnist-cifar': f"{MNIST}background=sky, "}
-PRESET_NOTES = {'mfmnist': "Fashion-MNIST is a download, so shapes stand in for it here. Leave out `digits=` to use it.",
-                'mmnist-cifar': "It needs pictures, such as those of CIFAR-10. Here a sky stands in for them."}
+PRESET_NOTES = {'mfmnist': "Fashion-MNIST needs a download, so this example uses shapes. Leave out `digits=` to use Fashion-MNIST.",
+                'mmnist-cifar': "It needs background pictures, such as those of CIFAR-10. This example uses a simple sky."}
 if found('fashion'): PRESET_ARGS.pop('mfmnist'), PRESET_NOTES.pop('mfmnist')
 
 
@@ -104,7 +104,7 @@ def motions():
         code = f"ds = MovingMNIST({args}num_frames=20, normalize=False, seed=4)\nanimate(ds[0])"
         yield entry('motion', name, sentence(o.draw.__doc__), code)
     code = f"{OWN_MOTION}ds = MovingMNIST({MNIST}motion=circle, num_digits=2, num_frames=20, normalize=False, seed=1)\nanimate(ds[0])"
-    text = "Your own function of random numbers and moments is a motion model, too. [More](../howto/own-motion.md)"
+    text = "A motion model can be your own function of random numbers and times. [More](../howto/own-motion.md)"
     yield entry('motion', 'your own function', text, code)
 
 
@@ -163,7 +163,7 @@ colors = 'gold skyblue plum white tan pink khaki'
 houses = [house(o) for o in colors.split()]
 ds = MovingMNIST(digits=houses, digit_size=24, composite='over', num_frames=20, normalize=False, seed=0)
 animate(ds[0])'''),
-    'images with labels and names': ('A pair (images, labels), or with a name for each label, which captions use.', '''
+    'images with labels and names': ('A pair (images, labels), or a triple (images, labels, names); captions use the names.', '''
 bars = torch.zeros(14, 1, 20, 20, dtype=torch.uint8)
 bars[::2,:,8:12] = 255      # A horizontal bar
 bars[1::2,:,:,8:12] = 255   # A vertical one
@@ -177,7 +177,7 @@ def sources():
         used,note = name,''
         if name in DOWNLOADED and not found(name):
             used = 'shapes' if name=='fashion' else 'fonts'
-            note = f"# {name!r} is a download; here {used} stand in\n"
+            note = f"# {name!r} needs a download; this example uses {used}\n"
         code = (f"{note}ds = MovingMNIST(digits={used!r}, motion='bounce', num_digits=2, num_frames=20,"
                 " normalize=False, seed=0)\nanimate(ds[0])")
         yield entry('source', name, text, code)
@@ -198,8 +198,8 @@ bar = torch.tensor([200,140,70,255])   # With alpha
 fence[:,:,8:15] = bar[:,None,None]
 '''
 FIT_TEXTS = dict(tile='Backgrounds that are smaller than the canvas, or drift past their edges, repeat.',
-                 mirror='They repeat mirrored, without seams.',
-                 resize='They are first resized to the canvas, with bicubic interpolation.')
+                 mirror='Copies and mirrored copies of the background alternate, without seams.',
+                 resize='Backgrounds are first resized to the canvas, with bicubic interpolation.')
 WORLD = {'color': [('one', 'One colour for all digits.', '', 'color=(1,.6,.1), '),
                    ('list', 'Each digit draws one of a list of colours.', '', 'color=[(1,.3,.3), (.3,1,.4)], '),
                    ('random', 'Any hue.', '', "color='random', ")],
@@ -224,7 +224,7 @@ def world():
 CORRUPTION_TEXTS = dict(noise='Normal numbers are added to each pixel.', missing='Frames are black at random.',
                         hole='A black square at a random place in each frame.', blur='A Gaussian blur.')
 CORRUPTION_ARGS = dict(noise='std=.2', missing='probability=.3', hole='size=24', blur='sigma=1.5')
-BESIDE = 'On the right, the frames without it.'
+BESIDE = 'The undamaged frames are on the right.'
 OWN_DAMAGE = '''
 def upside_down(frames, rng):
     return frames.flip(-2)
@@ -272,18 +272,18 @@ SHOWN = {
     'count': Shown(printed("target['count']"), args=GREY),
     'pose': Shown(VIEW, ('labels',), preset='affine', args="num_digits=2, ", note='The viewer draws its `translate` as a trail.'),
     'matrix': Shown(printed("target['matrix'][0,:3]"), preset='affine', args='num_digits=1, ',
-                    note='Printed: those of the first digit in three frames.'),
-    'velocity': Shown(printed("target['velocity'][0]"), note='Printed: that of the first digit.'),
+                    note='The output shows the matrices of the first digit in the first three frames.'),
+    'velocity': Shown(printed("target['velocity'][0]"), note='The output shows the velocity of the first digit.'),
     'bounces': Shown(printed("target['bounces']"), args='num_frames=20, '),
     'collisions': Shown(printed("target['collisions'][0,1]"), args="motion='collide', num_frames=20, ",
-                        note='Printed: those of the first two digits.'),
+                        note='The output shows the collisions between the first two digits.'),
     'depth': Shown(printed("target['depth']"), args="num_frames=10, num_digits=3, composite='over', color='random', "),
     'boxes': Shown(VIEW), 'modal_boxes': Shown(VIEW),
     'full_boxes': Shown(VIEW, ('boxes',), preset='affine', args="num_digits=2, affine_params=dict(translate=((-60,60),(-60,60))), "),
     'masks': Shown(VIEW), 'modal_masks': Shown(VIEW), 'instance': Shown(VIEW),
     'segmentation': Shown(both("target['segmentation'][:,None]/10"), args=OVER),
     'visibility': Shown(printed("target['visibility']")),
-    'overlap': Shown(printed("target['overlap'][0,1]"), note='Printed: the fraction of the first digit that the second one covers.'),
+    'overlap': Shown(printed("target['overlap'][0,1]"), note='The output shows the fraction of the first digit that the second one overlaps.'),
     'flow': Shown(VIEW), 'flow_valid': Shown(both("target['flow_valid'][:,None].float()").replace('frames/', 'frames[:-1]/'), args=OVER),
     'backward_flow': Shown(VIEW),
     'backward_flow_valid': Shown(both("target['backward_flow_valid'][:,None].float()").replace('frames/', 'frames[1:]/'), args=OVER),
@@ -310,11 +310,11 @@ def targets():
 # ---- All of it
 
 PAGES = dict(presets=('Presets', 'The datasets of papers, by name.', [presets]), motions=('Motion models', 'How digits move.', [motions]),
-             composites=('Overlaps', 'What happens where digits overlap, and between pixels.', [composites, interpolations]),
+             composites=('Overlaps', 'How overlapping digits are combined, and how digit images are sampled.', [composites, interpolations]),
              sources=('Images', 'What moves: digits, letters, clothes, shapes, or your own images.', [sources]),
-             world=('World', 'Colours, what is behind and in front of the digits, and when they are there.', [world]),
-             corruptions=('Damage', 'What a camera does to the frames that a model sees.', [corruptions]),
-             targets=('Ground truth', 'Everything that is known about each pixel.', [targets]))
+             world=('World', 'Colours, backgrounds, foregrounds, and the frames in which digits are present.', [world]),
+             corruptions=('Damage', 'Damage to the frames that a model sees: noise, missing frames, holes and blur.', [corruptions]),
+             targets=('Ground truth', 'All targets that a dataset can return with its frames.', [targets]))
 
 
 def entries(page=None):

@@ -46,10 +46,19 @@ def alternatives(nb):
     return texts
 
 
+def shorten_docs(cell):
+    "Keep what nbdev shows of a public function or class to its summary: the reference has its signature, parameters and errors"
+    for o in cell.outputs:
+        head,*sections = re.split(r'^\w+\n-+\n', o.data.get('text/markdown', ''), flags=re.MULTILINE)
+        if sections: o.data['text/markdown'] = re.sub(r'```python\n.*?```\n\n', '', head, flags=re.DOTALL)
+
+
 def read_notebook(path):
     "A tidy notebook that still knows its alternative texts"
     nb = nbformat.read(path, as_version=4)
     own = {cell.id: match[1].strip() for cell in nb.cells if (match := re.search(r'^#\|\s*fig-alt:(.*)$', cell.source, re.MULTILINE))}
+    for cell in nb.cells:
+        if '\nshow_doc(' in cell.source: shorten_docs(cell)
     nb = tidy(nb)
     for cell in nb.cells:
         if cell.get('id') in own: cell.metadata['fig_alt'] = own[cell.id]
@@ -82,23 +91,24 @@ PLAIN = [ # What is measured, the name of the measurement, and its result in wor
     ('One at a time, `ds[i]`', 'ds[i], milliseconds', per_second),
     ('`DataLoader`, batches of 128, no workers', 'DataLoader, batches of 128, num_workers=0, milliseconds per sequence', per_second),
     ('`DataLoader`, batches of 128, two workers', 'DataLoader, batches of 128, num_workers=2, milliseconds per sequence', per_second),
-    ('Making a batch of 128, compared with copying it in memory',
-     'over 7 processes, since memory placement varies: get_batch(128) ÷ clone of the batch, five calls of each in turns', longer),
-    ("A loop over torchvision's `affine`, compared with this library",
+    ('Making a batch of 128, compared with copying it in memory, in turns',
+     'get_batch(128) ÷ clone of the batch, five calls of each in turn, in 7 processes because memory placement varies', longer),
+    ('… each in a loop of its own, where copies stay in the cache', '… each in a separate loop of 101 calls, which reuses the same memory', longer),
+    ("A loop over torchvision's `affine`, measured for 4 sequences, compared with this library",
      'the same loop for 128 sequences (32 times its time for 4) ÷ get_batch(128)', longer),
-    ("kornia's batched `warp_affine`, compared with this library", "kornia's batched warp_affine ÷ render, 128 sequences", longer),
-    ('`grid_sample` of whole canvases, compared with this library',
+    ("kornia's batched `warp_affine`, compared with this library's rendering", "kornia's batched warp_affine ÷ render, 128 sequences", longer),
+    ('`grid_sample` of whole canvases, compared with this library\'s rendering',
      'full-canvas grid_sample (the reference) ÷ render, 128 sequences', longer),
     ('NumPy slices and maximum for bouncing digits, compared with this library on one thread',
      'numpy slices and maximum ÷ matrix and render, bouncing digits, 20 frames, 2 digits, uint8, 1 thread', longer),
     ("Making sequences in a `DataLoader`, compared with torchvision's `MovingMNIST`, which reads the same ones from memory",
      "DataLoader over 'canonical', uint8, num_workers=0 ÷ over torchvision's MovingMNIST with the same frames in memory: "
      'a sampler of batches', longer),
-    ('Time for which a training waits for data',
+    ('Share of training time spent waiting for data, a small network, batches of 16',
      'fraction of training time spent waiting for batches(bs=16, prefetch=2)', lambda x: f'{100*x:.2g} %'),
     ('The first batch after installation, compared with importing torch and torchvision, in processor time',
      'first dataset and get_batch(128), nothing compiled, CPU time ÷ import of torch and torchvision', longer),
-    ('Memory at the peak for 4,096 sequences, compared with the result', 'peak memory, including the output ÷ output, get_batch(4096)',
+    ('Peak memory for a batch of 4,096 sequences, compared with the size of the batch', 'peak memory, including the output ÷ output, get_batch(4096)',
      lambda x: f'{x:.3g} times as much')]
 
 

@@ -35,9 +35,9 @@ def page_map():
     notebooks = [o.relative_to(ROOT/'nbs') for o in (ROOT/'nbs').rglob('*.ipynb')]
     found = {f'nbs/{o.as_posix()}': f'notebooks/{o.with_suffix(".md").as_posix()}' for o in notebooks}
     found |= {'README.md': 'index.md', 'nbs/index.ipynb': 'index.md', 'nbs/guide.ipynb': 'guide.md'}
-    found |= {f'docs/howto/{o}.md': f'howto/{o}.md' for o in HOWTO}
+    found |= {f'docs/howto/{o}.md': f'howto/{o}.md' for o in ('index',*HOWTO)}
     found |= {f'torch_moving_mnist/{o}.py': f'reference/{o}.md' for o in TITLES} # Docstrings
-    found |= {'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md'}
+    found |= {'tools/gallery.py': 'gallery/index.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md'}
     return found | {'benchmarks/RESULTS.md': 'benchmarks.md', 'benchmarks/NOTES.md': 'benchmarks-notes.md',
                     'benchmarks/PRESETS.md': 'benchmarks-presets.md'}
 
@@ -284,7 +284,9 @@ def write_reference(out):
         title = TITLES.get(module, module)
         text = [f'# {title}', f'`torch_moving_mnist.{module}`', *map(describe_object, found)]
         write(out/'reference'/f'{module}.md', '\n\n'.join(text) + '\n')
-    def parameters(name): return ', '.join(f'`{k}={round_off(o)}`' for k,o in check_motion(name)[1].items())
+    def parameters(name):
+        optional = {k: p.default for k,p in inspect.signature(MOTIONS[name].draw).parameters.items() if p.default is not p.empty}
+        return ', '.join(f'`{k}={round_off(o)}`' for k,o in {**check_motion(name)[1], **optional}.items())
     motions = table(['`motion=`', 'what it does', 'parameters and defaults'],
                     [[f'`{k!r}`', o.draw.__doc__, parameters(k)] for k,o in MOTIONS.items()])
     scores = table(['`convention=`', 'formula', 'source', 'what is wrong with it'],
@@ -368,7 +370,7 @@ def write_pages(out):
     write_reference(out)
     results = sorted((ROOT/'benchmarks').glob('RESULTS*.md'))
     write(out/'benchmarks.md', relink(benchmarks_page(results), 'benchmarks/RESULTS.md', 'benchmarks.md', pages))
-    for source in 'CHANGELOG.md','CONTRIBUTING.md','benchmarks/NOTES.md','benchmarks/PRESETS.md':
+    for source in 'CHANGELOG.md','CONTRIBUTING.md','benchmarks/NOTES.md','benchmarks/PRESETS.md',*(f'docs/howto/{o}.md' for o in ('index',*HOWTO)):
         write(out/pages[source], relink((ROOT/source).read_text(encoding='utf-8'), source, pages[source], pages))
 
 

@@ -72,7 +72,7 @@ def preview(
         batch = ds.get_batch(9)
         print(ds)
         print(f'batch: {tuple(batch.shape)} {batch.dtype}, mean {batch.mean():.3f}, std {batch.std():.3f}')
-        print(f'speed: {_speed(ds):,.0f} sequences per second with {torch.get_num_threads()} threads')
+        print(f'speed: {_speed(ds):,.0f} sequences per second with {(n := torch.get_num_threads())} thread{"s"*(n!=1)}')
         for file in _write(ds.denormalize(batch), Path(out)): print(f'wrote {file}')
     except (ValueError, TypeError, RuntimeError, OSError) as e: raise CliError(f'mmnist-preview: {e}') from e
 

@@ -114,6 +114,10 @@ def _range(text, of):
 def _size_on_disk(path):
     return sum(o.stat().st_size for o in Path(path).iterdir() if o.is_file()) if os.path.isdir(path) else os.path.getsize(path)
 
+def _duration(s):
+    "Seconds in the largest unit of which there are two"
+    return next(f'{s/k:,.0f} {u}' for k,u in ((86400,'days'), (3600,'hours'), (60,'minutes'), (1,'seconds')) if s>=2*k or k==1)
+
 def _bytes(n): return next(f'{n/10**k:,.1f} {u}' for k,u in ((12,'TB'), (9,'GB'), (6,'MB'), (3,'kB'), (0,'bytes')) if n>=10**k or k==0)
 
 def _estimate(ds, out, n, size, how):
@@ -125,16 +129,15 @@ def _estimate(ds, out, n, size, how):
             sample = os.path.join(tmp, name + os.path.splitext(out)[1])
             save_dataset(ds, sample, some, **{**how, 'progress': False, 'numbers': None, 'workers': None, 'shards': how['shards'] and 1})
             rate = some/(time.perf_counter() - start)
-    seconds = n/rate
-    print(f'{n:,} sequences, {_bytes(size)}, about {seconds:,.0f} seconds in one process ({rate:,.0f} sequences per second)')
+    print(f'{n:,} sequences, {_bytes(size)}, about {_duration(n/rate)} in one process ({rate:,.0f} sequences per second)')
 
 # %% ../nbs/61_export.ipynb #4b470143
 def export(argv=None)->int:
     "Write a dataset; the command `mmnist-export`"
     parser = _parser('mmnist-export', 'Write the sequences of a preset to a file or folder.', [
-        'canonical test.npy --n 10000 --split test', 'srvp set --n 100000 --targets boxes,flow --format tar --shard-rows 4096 --shards 0:8',
-        "default train --n 60000 --num-digits 1,2,3 --affine-params \"{'scale': (.5,2)}\" --workers 4",
-        'srvp set --n 1000000 --shard-rows 4096 --engine ray --address head:6379', 'svg a.npz --layout predrnn --dry-run'])
+        'canonical test.npy --n 10000 --split test', 'srvp set --n 50000 --targets boxes,flow --format tar --shard-rows 4096 --shards 0:8',
+        "default train --n 50000 --num-digits 1,2,3 --affine-params \"{'scale': (.5,2)}\" --workers 4",
+        'srvp set --n 1000000 --length 1000000 --shard-rows 4096 --engine ray --address head:6379', 'svg a.npz --layout predrnn --dry-run'])
     parser.add_argument('preset', metavar='PRESET', choices=[*PRESETS, 'default'],
                         help=f"{', '.join(PRESETS)}, or default: the settings of MovingMNIST")
     parser.add_argument('out', metavar='OUT', help='file that ends in .npy, .npz, .pt, .mp4, .mkv or .gif, or a folder')

@@ -140,7 +140,7 @@ def caption(
     move,turn,growth = end-start,b-a,large/small
     octant = (torch.atan2(move[...,1], move[...,0])*4/math.pi).round().long() % 8
     direction = octant.where(move.norm(dim=-1)>=1, -1)
-    stays = there & torch.cat([there[...,:1], there[...,:-1]], -1) # Also in the frame before
+    stays = there & torch.cat([torch.zeros_like(there[...,:1]), there[...,:-1]], -1) # Also in the frame before, which shows the way to the wall
     hit = torch.stack([stays & ((scene.bounces.cpu() & 2**i)>0) for i in range(len(_WALLS))]) # (4,B,K,T)
     hits,walls = hit.sum((0,3)),hit.any(3).movedim(0, -1)
     collided = collisions(scene, digits).cpu() & stays[:,:,None] # An absent digit is hit, too, but not seen
@@ -655,7 +655,7 @@ def show_truth(
     import matplotlib.pyplot as plt
     pixels,target,K = check_sequence(frames, target)
     T = len(pixels)
-    flows = [o for o in ('flow','backward_flow') if o in target]
+    flows = [o for o in ('flow','backward_flow') if o in target and T>1] # One frame has none
     names = [str(int(o)) for o in target['labels']] if 'labels' in target else None
     figsize = figsize or (1.7*T, 1.7*(1+len(flows)) + .4*('caption' in target))
     axs = plt.subplots(1+len(flows), T, figsize=figsize, squeeze=False, layout='constrained')[1]

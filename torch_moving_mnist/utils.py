@@ -106,18 +106,31 @@ def show_image(
         If `im` has a shape other than those above, or `figsize` is not positive.
     """
     pixels = to_unit([to_pixels(im)])[0]
-    if ax is None: ax = _grid_axes(1, 1, [pixels], title is not None, figsize, 4)[0,0]
+    if ax is None: ax = _grid_axes(1, 1, [pixels], [title], figsize, 4)[0,0]
     return _draw(ax, pixels, title, kwargs)
 
-def _grid_axes(nrows, ncols, images, titled, figsize, cell, gap=.05):
+def _fit_title(ax, title):
+    "Size of type with which the longest line of a title is about as wide as its axes, from 6 to 12 points"
+    width = ax.get_position(original=True).width*ax.figure.get_figwidth()
+    return min(12, max(6, 72*width/(.6*max(1, *map(len, title.split('\n'))))))
+
+def _check_figsize(figsize):
+    "Accept two positive numbers, or None"
+    try: accepted = figsize is None or len(figsize)==2 and all(0<o<math.inf for o in figsize)
+    except TypeError: accepted = False
+    if not accepted: raise ValueError(f"figsize={shorten(figsize)}; expected width and height in inches, both positive")
+
+def _grid_axes(nrows, ncols, images, titles, figsize, cell):
     "Axes of a new figure without margins, for images in cells of so many inches, or in a figure of at most `figsize`"
     import matplotlib.pyplot as plt
-    ratio,title = max(max(p.shape[0],1)/max(p.shape[1],1) for p in images), .3*titled
+    _check_figsize(figsize)
+    h,w = (max(1, *(p.shape[i] for p in images)) for i in (0,1))
+    ratio,gap = h/w, .05 if figsize is None else min(.05, .1*figsize[0]/ncols, .1*figsize[1]/nrows)
+    title = max((.1 + .2*(1 + str(o).count('\n')) for o in titles if o is not None), default=0)
     width = cell*min(1, 1/ratio)
     if figsize is not None:
-        if min(figsize)<=0: raise ValueError(f"figsize={figsize!r}; expected width and height in inches, both positive")
         across,down = ((o - gap)/n - gap for o,n in zip(figsize, (ncols,nrows)))
-        width = max(.01, min(across, (down - title)/ratio))
+        width = max(.001, min(across, (down - title)/ratio))
     height = width*ratio
     w,h = ncols*width + (ncols + 1)*gap, nrows*(height + title) + (nrows + 1)*gap
     grid = dict(left=gap/w, right=1 - gap/w, bottom=gap/h, top=1 - (gap + title)/h, wspace=gap/width, hspace=(gap + title)/height)
@@ -125,7 +138,7 @@ def _grid_axes(nrows, ncols, images, titled, figsize, cell, gap=.05):
 
 def _draw(ax, pixels, title, kwargs):
     ax.imshow(pixels, **{'cmap':'gray', 'vmin':0, 'vmax':1, **kwargs})
-    if title is not None: ax.set_title(str(title))
+    if title is not None: ax.set_title(str(title), fontsize=_fit_title(ax, str(title)))
     ax.axis('off')
     return ax
 
@@ -153,7 +166,7 @@ def show_images(
         Number of columns, 1 to 1,000; by default, as many as the images need in `nrows` rows, or one row per video for a batch of videos
         if `nrows` is 1.
     titles : iterable of object, default None
-        One title per image, converted with `str`; by default, none.
+        One title per image, converted with `str`; by default, none. The figure has room for these, not for titles that are added later.
     figsize : (float, float), default None
         Largest width and height of the figure, inches; it is as large as its images in that. By default, 1.5 inches per image.
     **kwargs
@@ -179,7 +192,7 @@ def show_images(
     titles = _check_titles(titles, len(pixels))
     if ncols is None: ncols = math.ceil(len(pixels)/nrows)
     nrows = max(nrows, math.ceil(len(pixels)/ncols))
-    axs = _grid_axes(nrows, ncols, pixels, any(o is not None for o in titles), figsize, 1.5)
+    axs = _grid_axes(nrows, ncols, pixels, titles, figsize, 1.5)
     for ax in axs.flat[len(pixels):]: ax.axis('off')
     for ax,p,title in zip(axs.flat, to_unit(pixels), titles): _draw(ax, p, title, kwargs)
     return axs
