@@ -178,6 +178,7 @@ def sources():
         if name in DOWNLOADED and not found(name):
             used = 'shapes' if name=='fashion' else 'fonts'
             note = f"# {name!r} needs a download; this example uses {used}\n"
+            text += f' It must be downloaded; the film shows {used}.'
         code = (f"{note}ds = MovingMNIST(digits={used!r}, motion='bounce', num_digits=2, num_frames=20,"
                 " normalize=False, seed=0)\nanimate(ds[0])")
         yield entry('source', name, text, code)
@@ -328,7 +329,7 @@ animate(ds[:9])''')
 EXPLAINED = entry('front', 'viewer', 'A sequence with its ground truth', f'''
 known = ['labels','boxes','modal_masks','flow','flow_valid','tracks',
          'tracks_visible','caption']
-ds = MovingMNIST.preset('canonical', {MNIST}composite='over', color='random', seed=38, targets=known)
+ds = MovingMNIST.preset('canonical', {MNIST}composite='over', seed=38, targets=known)
 frames,target = ds[0]
 viewer(frames, target)''')
 
