@@ -140,7 +140,7 @@ def caption(
     move,turn,growth = end-start,b-a,large/small
     octant = (torch.atan2(move[...,1], move[...,0])*4/math.pi).round().long() % 8
     direction = octant.where(move.norm(dim=-1)>=1, -1)
-    stays = there & torch.cat([torch.zeros_like(there[...,:1]), there[...,:-1]], -1) # Also in the frame before, which shows the way to the wall
+    stays = there & torch.cat([torch.zeros_like(there[...,:1]), there[...,:-1]], -1) # Also one frame before
     hit = torch.stack([stays & ((scene.bounces.cpu() & 2**i)>0) for i in range(len(_WALLS))]) # (4,B,K,T)
     hits,walls = hit.sum((0,3)),hit.any(3).movedim(0, -1)
     collided = collisions(scene, digits).cpu() & stays[:,:,None] # An absent digit is hit, too, but not seen
