@@ -418,7 +418,8 @@ def html_card(
     Image.fromarray(strip).save(file, 'png')
     png = base64.b64encode(file.getvalue()).decode()
     style = f'max-width:100%;width:{2*strip.shape[1]}px;image-rendering:pixelated'
-    return f'<img alt="frames of a sequence" src="data:image/png;base64,{png}" style="{style}"><pre style="white-space:pre-wrap">{html.escape(text)}</pre>'
+    image = f'<img alt="frames of a sequence" src="data:image/png;base64,{png}" style="{style}">'
+    return f'{image}<pre style="white-space:pre-wrap">{html.escape(text)}</pre>'
 
 # %% ../nbs/01_utils.ipynb #736e25f3
 def set_seed(
