@@ -411,12 +411,12 @@ def threads_gain(f):
 
 
 def machine():
-    "Processor and versions, for the heading of the table"
-    cpu,info = platform.processor(),Path('/proc/cpuinfo')
+    "Processor, its vector instructions as far as PyTorch uses them, and versions, for the heading of the table"
+    cpu,info,kind = platform.processor(),Path('/proc/cpuinfo'),torch.backends.cpu.get_cpu_capability().replace('AVX512', 'AVX-512')
     if info.exists():
-        models = (line.split(':')[1].strip() for line in info.read_text().splitlines() if line.startswith('model name'))
-        cpu = next(models, cpu)
-    kind = {'AVX512': 'AVX-512'}.get(kind := torch.backends.cpu.get_cpu_capability(), kind)
+        text = info.read_text()
+        cpu = next((line.split(':')[1].strip() for line in text.splitlines() if line.startswith('model name')), cpu)
+        if 'avx512f' in text and kind=='AVX2': kind = 'limited to AVX2'
     versions = f'Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}'
     return f'{cpu} ({kind}), {os.cpu_count()} cores; {platform.system()}, {versions}, {torch.get_num_threads()} threads'
 
