@@ -84,7 +84,7 @@ def test_figures_have_no_margins(shape, kw):
     assert np.allclose(h/w, shape[-2]/shape[-1]) # So that nothing is left around an image in its cell
 
 
-@pytest.mark.parametrize('figsize', [(0,2), (3,-1), 10, (1,2,3), (float('nan'),1), 'ab'])
+@pytest.mark.parametrize('figsize', [(0,2), (3,-1), 10, (1,2,3), (float('nan'),1), 'ab', np.ones((2,2)), dict(a=1, b=2)])
 def test_figures_of_no_size_are_refused(figsize):
     with pytest.raises(ValueError, match='figsize'): show_images(torch.rand(2,8,8), figsize=figsize)
     with pytest.raises(ValueError, match='figsize'): show_image(torch.rand(8,8), figsize=figsize)
@@ -106,12 +106,23 @@ def test_titles_stay_inside_the_figure_and_apart(titles):
     assert not [1 for i,a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
 
 
+@pytest.mark.parametrize('n,nrows,figsize', [(20,10,(6,3)), (40,4,(20,1)), (5,1,[3,1])])
+def test_titles_leave_half_of_a_small_figure_to_the_images(n, nrows, figsize):
+    axs = show_images(torch.rand(n,64,64), nrows=nrows, titles=range(n), figsize=figsize)
+    size = axs[0,0].figure.get_size_inches()
+    assert (size<=np.add(figsize, 1e-6)).all() and size.max()>.3
+    assert axs[0,0].get_position(original=True).height*size[1]>=.4*figsize[1]/nrows
+
+
+def test_titles_of_given_axes_fit_too():
+    ax = plt.figure().subfigures(1, 2)[0].subplots(1, 4)[0]
+    assert show_image(STEP, ax=ax, title='a rather long title').title.get_fontsize()==5
+    assert show_image(STEP, ax=ax, title='b').title.get_fontsize()==12
+
+
 def test_images_of_several_shapes_have_room():
     axs = show_images([torch.rand(200,20), torch.rand(20,200), torch.rand(64,64)])
     assert min(ax.get_position(original=True).width*ax.figure.get_figwidth() for ax in axs.flat)>1.2
-
-
-
 
 
 def test_showing_changes_nothing():

@@ -37,6 +37,7 @@ def page_map():
     found |= {'README.md': 'index.md', 'nbs/index.ipynb': 'index.md', 'nbs/guide.ipynb': 'guide.md'}
     found |= {f'docs/howto/{o}.md': f'howto/{o}.md' for o in ('index',*HOWTO)}
     found |= {f'torch_moving_mnist/{o}.py': f'reference/{o}.md' for o in TITLES} # Docstrings
+    found |= {'torch_moving_mnist/metrics.py': 'reference/names.md'} # The table of its conventions
     found |= {'tools/gallery.py': 'gallery/index.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md'}
     return found | {'benchmarks/RESULTS.md': 'benchmarks.md', 'benchmarks/NOTES.md': 'benchmarks-notes.md',
                     'benchmarks/PRESETS.md': 'benchmarks-presets.md'}
@@ -310,7 +311,7 @@ KINDS = ['AVX2','AVX-512','CUDA']
 def benchmarks_page(paths):
     "The measurements of several machines in plain words, then their tables"
     machines = {path: measured(path) for path in paths}
-    titles = {path: f'{path.stem.removeprefix("RESULTS").strip("-_ ")} {o[0]}'.strip() for path,o in machines.items()}
+    titles = {path: o[0] for path,o in machines.items()}
     rows = [[what, *(say(o[1][name]) if name in o[1] else 'not measured' for o in machines.values())] for what,name,say in PLAIN]
     named = ' '.join(titles.values()).lower().replace('-', '')
     missing = [o for o in KINDS if o.lower().replace('-', '') not in named]

@@ -106,39 +106,45 @@ def show_image(
         If `im` has a shape other than those above, or `figsize` is not positive.
     """
     pixels = to_unit([to_pixels(im)])[0]
-    if ax is None: ax = _grid_axes(1, 1, [pixels], [title], figsize, 4)[0,0]
-    return _draw(ax, pixels, title, kwargs)
+    if ax is None: [[ax]],size = _grid_axes(1, 1, [pixels], [title], figsize, 4)
+    else: size = _title_size([title], ax.bbox.width/ax.figure.dpi)
+    return _draw(ax, pixels, title, size, kwargs)
 
-def _fit_title(ax, title):
-    "Size of type with which the longest line of a title is about as wide as its axes, from 6 to 12 points"
-    width = ax.get_position(original=True).width*ax.figure.get_figwidth()
-    return min(12, max(6, 72*width/(.6*max(1, *map(len, title.split('\n'))))))
+def _title_size(titles, width, height=math.inf):
+    "Points: 12, or fewer where the longest line needs it (down to 5) or the height of all lines does"
+    lines = [str(o).split('\n') for o in titles if o is not None] or [[]]
+    longest,most = max(1, *(len(line) for o in lines for line in o), 1), max(1, *map(len, lines), 1)
+    return min(12, max(5, 72*width/(.6*longest)), 60*height/(most + .5))
 
 def _check_figsize(figsize):
-    "Accept two positive numbers, or None"
-    try: accepted = figsize is None or len(figsize)==2 and all(0<o<math.inf for o in figsize)
-    except TypeError: accepted = False
-    if not accepted: raise ValueError(f"figsize={shorten(figsize)}; expected width and height in inches, both positive")
+    "Two positive numbers"
+    try:
+        w,h = (float(o) for o in figsize)
+        if 0<w<math.inf and 0<h<math.inf: return w,h
+    except (TypeError, ValueError): pass
+    raise ValueError(f"figsize={shorten(figsize)}; expected width and height in inches, both positive")
 
 def _grid_axes(nrows, ncols, images, titles, figsize, cell):
-    "Axes of a new figure without margins, for images in cells of so many inches, or in a figure of at most `figsize`"
+    "Axes of a new figure without margins, for images in cells of so many inches, or in a figure of at most `figsize`; points of its titles"
     import matplotlib.pyplot as plt
-    _check_figsize(figsize)
+    if figsize is not None: figsize = _check_figsize(figsize)
     h,w = (max(1, *(p.shape[i] for p in images)) for i in (0,1))
     ratio,gap = h/w, .05 if figsize is None else min(.05, .1*figsize[0]/ncols, .1*figsize[1]/nrows)
-    title = max((.1 + .2*(1 + str(o).count('\n')) for o in titles if o is not None), default=0)
+    title = max((.1 + .2*(1 + str(o).count('\n')) for o in titles if o is not None), default=0) # Height of the titles
     width = cell*min(1, 1/ratio)
     if figsize is not None:
         across,down = ((o - gap)/n - gap for o,n in zip(figsize, (ncols,nrows)))
-        width = max(.001, min(across, (down - title)/ratio))
+        title = min(title, down/2)
+        width = min(across, (down - title)/ratio)
     height = width*ratio
     w,h = ncols*width + (ncols + 1)*gap, nrows*(height + title) + (nrows + 1)*gap
     grid = dict(left=gap/w, right=1 - gap/w, bottom=gap/h, top=1 - (gap + title)/h, wspace=gap/width, hspace=(gap + title)/height)
-    return plt.subplots(nrows, ncols, figsize=(w,h), squeeze=False, gridspec_kw=grid)[1]
+    axs = plt.subplots(nrows, ncols, figsize=(w,h), squeeze=False, gridspec_kw=grid)[1]
+    return axs, _title_size(titles, width, title)
 
-def _draw(ax, pixels, title, kwargs):
+def _draw(ax, pixels, title, size, kwargs):
     ax.imshow(pixels, **{'cmap':'gray', 'vmin':0, 'vmax':1, **kwargs})
-    if title is not None: ax.set_title(str(title), fontsize=_fit_title(ax, str(title)))
+    if title is not None: ax.set_title(str(title), fontsize=size)
     ax.axis('off')
     return ax
 
@@ -166,7 +172,8 @@ def show_images(
         Number of columns, 1 to 1,000; by default, as many as the images need in `nrows` rows, or one row per video for a batch of videos
         if `nrows` is 1.
     titles : iterable of object, default None
-        One title per image, converted with `str`; by default, none. The figure has room for these, not for titles that are added later.
+        One title per image, converted with `str`; by default, none. Long titles get a smaller type, down to 5 points.
+        The figure has no room for titles that are added later.
     figsize : (float, float), default None
         Largest width and height of the figure, inches; it is as large as its images in that. By default, 1.5 inches per image.
     **kwargs
@@ -192,9 +199,9 @@ def show_images(
     titles = _check_titles(titles, len(pixels))
     if ncols is None: ncols = math.ceil(len(pixels)/nrows)
     nrows = max(nrows, math.ceil(len(pixels)/ncols))
-    axs = _grid_axes(nrows, ncols, pixels, titles, figsize, 1.5)
+    axs,size = _grid_axes(nrows, ncols, pixels, titles, figsize, 1.5)
     for ax in axs.flat[len(pixels):]: ax.axis('off')
-    for ax,p,title in zip(axs.flat, to_unit(pixels), titles): _draw(ax, p, title, kwargs)
+    for ax,p,title in zip(axs.flat, to_unit(pixels), titles): _draw(ax, p, title, size, kwargs)
     return axs
 
 def _check_titles(titles, n):
