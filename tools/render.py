@@ -93,7 +93,7 @@ PLAIN = [ # What is measured, the name of the measurement, and its result in wor
     ('`DataLoader`, batches of 128, two workers', 'DataLoader, batches of 128, num_workers=2, milliseconds per sequence', per_second),
     ('Making a batch of 128, compared with copying it in memory, in turns',
      'get_batch(128) ÷ clone of the batch, five calls of each in turn, in 7 processes because memory placement varies', longer),
-    ('… each in a loop of its own, where copies stay in the cache', '… each in a separate loop of 101 calls, which reuses the same memory', longer),
+    ('… each in a loop of its own, which uses the same memory again', '… each in a separate loop of 101 calls, which reuses the same memory', longer),
     ("A loop over torchvision's `affine`, measured for 4 sequences, compared with this library",
      'the same loop for 128 sequences (32 times its time for 4) ÷ get_batch(128)', longer),
     ("kornia's batched `warp_affine`, compared with this library's rendering", "kornia's batched warp_affine ÷ render, 128 sequences", longer),
