@@ -423,7 +423,7 @@ def machine():
 
 def card(device):
     "Name of the device"
-    return torch.cuda.get_device_name(device) if device.startswith('cuda') else device
+    return f'{torch.cuda.get_device_name(device)} (CUDA)' if device.startswith('cuda') else device
 
 
 @call_parse
@@ -431,7 +431,7 @@ def main(
     path:str=os.environ.get('MNIST_ROOT', '.'), # Folder that contains MNIST (torchvision's root)
     cuda:bool=False,                            # Measure a CUDA device instead of the CPU
     device:str='cuda',                          # With --cuda: the device; 'cpu' tries the code without one
-    out:str=None,                               # Where to write the table; by default benchmarks/RESULTS.md or CUDA.md
+    out:str=None,                               # Where to write the table; by default benchmarks/RESULTS.md or RESULTS-CUDA.md
 ):
     "Run all benchmarks, print the table and write it"
     source = dict(path=path, digits='mnist', download=False)
@@ -439,7 +439,7 @@ def main(
     except RuntimeError: source = dict(digits='fonts')
     if cuda: from .cuda import measure as rows_of
     else: rows_of = measure
-    out = out or HERE/('CUDA.md' if cuda else 'RESULTS.md')
+    out = out or HERE/('RESULTS-CUDA.md' if cuda else 'RESULTS.md')
     on = f'{card(device)}; {machine()}' if cuda else machine()
     about = (f"Written by `python -m benchmarks{' --cuda'*cuda}` on: {on}. Digits: {source['digits']}. A result is a median with its quartiles in brackets; `÷` is a ratio, and a row that begins with `…` continues the row above. "
              "Unless a row says otherwise, sequences have 10 frames of 64×64 with 1 to 3 digits, as normalised float32. [NOTES.md](NOTES.md) says why some goals are missed.")

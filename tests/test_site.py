@@ -101,11 +101,11 @@ def test_numbers_of_the_benchmarks_are_those_of_the_table():
 
 
 def test_each_machine_has_a_column(tmp_path):
-    (tmp_path/'RESULTS-CUDA.md').write_text('# Benchmarks\n\nWritten on: A GPU; Linux.\n\n| measurement | result | goal |\n|---|---|---|\n'
+    (tmp_path/'RESULTS-CUDA.md').write_text('# Benchmarks\n\nWritten on: A GPU (CUDA); Linux.\n\n| measurement | result | goal |\n|---|---|---|\n'
                                             '| get_batch(128), milliseconds per sequence | 0.001 (0.001–0.002) |  |\n')
     page = TOOL.benchmarks_page([ROOT/'benchmarks'/'RESULTS.md', tmp_path/'RESULTS-CUDA.md'])
     rows = [o.split(' | ') for o in page.split('\n') if o.startswith('| ')]
-    assert 'CUDA A GPU' in rows[0][2] and '1,000,000 sequences per second' in rows[1][2] and 'not measured' in rows[2][2]
+    assert 'A GPU (CUDA)' in rows[0][2] and '1,000,000 sequences per second' in rows[1][2] and 'not measured' in rows[2][2]
     assert 'CUDA' not in re.search('No table names .*', page)[0]
 
 
