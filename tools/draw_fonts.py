@@ -15,13 +15,14 @@ from matplotlib.path import Path as Outline
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
+from torch_moving_mnist.digits import _PLASTIC as PLASTIC
+
 FACES = [f'DejaVu{f}' for f in ('Sans','Sans-Bold','Sans-Oblique','Sans-BoldOblique',
                                 'SansMono','SansMono-Bold','SansMono-Oblique','SansMono-BoldOblique',
                                 'Serif','Serif-Bold','Serif-Italic','Serif-BoldItalic')]
 FACES += ['STIXGeneral','STIXGeneralBol','STIXGeneralItalic','STIXGeneralBolIta','cmr10','cmb10','cmss10','cmti10','cmtt10']
 VARIANTS = 14
 COLUMNS = 70
-PLASTIC = 1.2207440846057596 # Root of x⁴ = x + 1
 
 
 def centre_of_mass(polygons):

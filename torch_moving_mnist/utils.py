@@ -112,8 +112,8 @@ def show_image(
 
 def _title_size(titles, width, height=math.inf):
     "Points: 12, or fewer where the longest line needs it (down to 5) or the height of all lines does"
-    lines = [str(o).split('\n') for o in titles if o is not None] or [[]]
-    longest,most = max(1, *(len(line) for o in lines for line in o), 1), max(1, *map(len, lines), 1)
+    lines = [str(o).split('\n') for o in titles if o is not None]
+    longest,most = max([1, *(len(line) for o in lines for line in o)]), max([1, *map(len, lines)])
     return min(12, max(5, 72*width/(.6*longest)), 60*height/(most + .5))
 
 def _check_figsize(figsize):
