@@ -147,6 +147,14 @@ def bouncing_scene(digits, index, corners, canvas=64):
                  digit_size=tuple(digits.shape[-2:]), canvas_size=(canvas,canvas))
 
 
+def find_digits(path):
+    "Keyword arguments for digits of MNIST if the folder has them, otherwise of fonts"
+    source = dict(path=path, digits='mnist', download=False)
+    try: load_digits(**source)
+    except RuntimeError: return dict(digits='fonts')
+    return source
+
+
 def default_dataset(source, **kw):
     "The dataset that most rows measure; `kw` changes its settings"
     settings = dict(num_digits=[1,2,3], num_frames=10, img_size=64, normalize=(.0752,.1769), seed=0)
@@ -434,9 +442,7 @@ def main(
     out:str=None,                               # Where to write the table; by default benchmarks/RESULTS.md or RESULTS-CUDA.md
 ):
     "Run all benchmarks, print the table and write it"
-    source = dict(path=path, digits='mnist', download=False)
-    try: load_digits(**source)
-    except RuntimeError: source = dict(digits='fonts')
+    source = find_digits(path)
     if cuda: from .cuda import measure as rows_of
     else: rows_of = measure
     out = out or HERE/('RESULTS-CUDA.md' if cuda else 'RESULTS.md')

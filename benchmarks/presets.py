@@ -13,6 +13,8 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.presets import PRESETS
 from torch_moving_mnist.utils import atomic_path
 
+from .__main__ import find_digits
+
 HERE = Path(__file__).parent
 BANDS = 8
 
@@ -77,9 +79,6 @@ def main(
     sequences:int=4000,                         # Sequences of each preset, a multiple of 100
 ):
     "Measure every preset, print the page and write it"
-    try: MovingMNIST(path, normalize=False, download=False)
-    except RuntimeError: source = dict(digits='fonts')
-    else: source = dict(digits='mnist', path=path, download=False)
-    text = '\n'.join(page(source, sequences)) + '\n'
+    text = '\n'.join(page(find_digits(path), sequences)) + '\n'
     print(text)
     with atomic_path(HERE/'PRESETS.md') as tmp: Path(tmp).write_text(text, encoding='utf-8')

@@ -12,6 +12,7 @@ from torch_moving_mnist.digits import load_digits
 
 ROOT = os.environ.get('MNIST_ROOT', '.')
 
+@pytest.hookimpl(optionalhook=True) # xdist may be missing where only single files are run
 def pytest_xdist_auto_num_workers(config):
     "Two processes for the whole suite; none for chosen files, which would wait longer for their start"
     return 2 if config.args==config.getini('testpaths') else 0

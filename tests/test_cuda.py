@@ -57,7 +57,7 @@ def agree(ours, args, composite='max', interpolation='bilinear', whole=False):
 
 CASES = dict(usual=(1, 1, 3, 1, (28,28), (64,64)), odd=(1, 1, 2, 2, (9,14), (41,35)), single=(2, 1, 1, 1, (28,28), (28,28)), crowd=(4, 1, 5, 2, (12,9), (23,30)),
              tiny=(4, 1, 3, 2, (20,20), (30,32), .05), huge=(8, 1, 2, 1, (7,7), (20,33), 30., .8), outside=(13, 1, 3, 3, (16,16), (17,30), 1., 1.3),
-             whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
+             large=(1, 1, 2, 1, (90,131), (40,50), .4), whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
 
 
 def each_with_each(cases):
@@ -156,7 +156,7 @@ def paint_between_guards(args, stats):
 def test_nothing_is_written_outside_the_result(run, canvas, stats):
     args = case(2, 1, 2, 2, 3, (9,7), canvas)
     out,blocks,untouched = run(paint_between_guards, args, stats)
-    assert blocks==3 and untouched
+    assert blocks==4 and untouched
     assert torch.equal(out, run(cuda.paint, *args, 'over', 'bilinear', stats))
 
 
@@ -206,15 +206,17 @@ COMPILE = textwrap.dedent('''
                            attrs={(names.index(k),): [['tt.divisibility', 16]] for k in aligned})
         return triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm
 
-    inputs = dict(images='*u8', index='*i64', pose='*fp64', box='*i32')
-    for real,complete in (('fp32',True), ('fp64',False)):
-        assembly(cuda._prepare, dict(inputs, matrix='*'+real, present='*u8'), dict(C=3, h=28, w=28, COMPLETE=complete, PIXELS=256, FRAMES=32))
+    prepared = dict(quads='*i32', box='*i32', pose='*fp32')
+    for real,complete,nearest,composite,C,layers in (('fp32',True,False,'max',3,3), ('fp64',False,True,'over',4,4), ('fp64',False,False,'opaque',4,4)):
+        constants = dict(C=C, h=28, w=28, CHANNELS=3, LAYERS=layers, COMPOSITE=composite, NEAREST=nearest, COMPLETE=complete, PIXELS=256, FRAMES=32)
+        assembly(cuda._prepare, dict(prepared, images='*u8', index='*i64', matrix='*'+real, gain='*'+real, present='*u8'), constants)
     assembly(rng_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
     for composite in ('max', 'sum', 'over', 'opaque'):
         for nearest in (False, True):
-            floats,C = nearest!=(composite=='max'),dict(over=4, opaque=3).get(composite, 1)
-            constants = dict(C=C, CHANNELS=3 if nearest else min(C, 3), PICTURED=min(C, 3)*(nearest or composite=='sum'), h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
-            asm = assembly(cuda._paint, dict(inputs, gain='*fp64', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*inputs, 'levels', 'out', 'H', 'W'))
+            floats,layers,pictured = nearest!=(composite=='max'),dict(over=4, opaque=2).get(composite, 1),nearest or composite=='sum'
+            colours = 3 if composite=='over' else 1
+            constants = dict(CHANNELS=3 if nearest else colours, COLOURS=colours, LAYERS=layers, PICTURED=colours*pictured, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
+            asm = assembly(cuda._paint, dict(prepared, pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*prepared, 'levels', 'out', 'H', 'W'))
             print(floats, set(re.findall(r'st\\.global\\S*', asm['ptx'])), 'convert_layout' in asm['ttgir'])''')
 
 

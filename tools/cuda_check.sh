@@ -50,7 +50,7 @@ fi
 
 code=0
 # Tests with "cpu" in their name run the kernels in the interpreter, which needs no device
-timeout "${TEST_SECONDS:-420}" $python -m pytest -p no:cacheprovider -q -rA tests/test_cuda.py -k "${TESTS:-not cpu}" > "$out/tests.txt" 2>&1 || code=$?
+timeout "${TEST_SECONDS:-420}" $python -m pytest -o addopts= -p no:cacheprovider -q -rA tests/test_cuda.py -k "${TESTS:-not cpu}" > "$out/tests.txt" 2>&1 || code=$?
 tail -3 "$out/tests.txt"
 timeout "${BENCHMARK_SECONDS:-420}" $python -m benchmarks --cuda --device "$device" --out "$out/table.md" > "$out/benchmark.txt" 2>&1 || code=$?
 tail -40 "$out/benchmark.txt"

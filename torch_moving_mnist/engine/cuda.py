@@ -13,16 +13,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .reference import effective_composite
+from .reference import effective_composite, has_opacity
 
 # %% ../../nbs/engine/06_cuda.ipynb #46035dfa
-@triton.jit(do_not_specialize=['T'])
-def _prepare(images, index, matrix, present, pose, box, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-             COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+@triton.jit
+def _pixel(image, x, y, layer: tl.constexpr, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr):
+    "Pixels of a layer: one colour or, behind the colours, opacity: alpha or, for 'opaque', 255 where any channel has ink"
+    inside = (x>=0) & (x<w) & (y>=0) & (y<h)
+    at = image + (y*w + x)
+    if COMPOSITE=='opaque' and layer==min(C, 3):
+        level = tl.load(at, inside, 0)
+        for i in tl.static_range(1, C): level |= tl.load(at + i*(h*w), inside, 0)
+        return tl.where(level>0, 255, 0)
+    return tl.load(at + layer*(h*w), inside, 0).to(tl.int32)
+
+@triton.jit(do_not_specialize=['K','T'])
+def _prepare(images, index, matrix, gain, present, quads, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
+             CHANNELS: tl.constexpr, LAYERS: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr,
+             PIXELS: tl.constexpr, FRAMES: tl.constexpr):
     parts = tl.cdiv(T, FRAMES)
-    slot = tl.program_id(0)//parts
-    t = tl.program_id(0) % parts*FRAMES + tl.arange(0, FRAMES)
+    slot,part = tl.program_id(0)//parts,tl.program_id(0) % parts
     digit = tl.load(index + slot)
+    image = images + digit*(C*h*w)
     # First and last row and column with ink; if there is no ink, first > last
     top,bottom = tl.full([PIXELS], h, tl.int32),tl.full([PIXELS], -1, tl.int32)
     left,right = tl.full([PIXELS], w, tl.int32),tl.full([PIXELS], -1, tl.int32)
@@ -30,16 +42,26 @@ def _prepare(images, index, matrix, present, pose, box, T, H, W, C: tl.constexpr
         for start in range(0, C*h*w, PIXELS):
             i = start + tl.arange(0, PIXELS)
             x,y = i % w,i//w % h
-            ink = tl.load(images + digit*(C*h*w) + i, i<C*h*w, 0)>0
+            ink = tl.load(image + i, i<C*h*w, 0)>0
             top,bottom = tl.where(ink & (y<top), y, top),tl.where(ink & (y>bottom), y, bottom)
             left,right = tl.where(ink & (x<left), x, left),tl.where(ink & (x>right), x, right)
+        if part==0:
+            for layer in tl.static_range(LAYERS):
+                layer_quads = quads + (slot.to(tl.int64)*LAYERS + layer)*((h+3)*(w+3))
+                for start in range(0, (h+3)*(w+3), PIXELS):
+                    i = start + tl.arange(0, PIXELS)
+                    x,y = i % (w+3) - 2,i//(w+3) - 2
+                    upper = _pixel(image, x, y, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y, layer, C, h, w, COMPOSITE)<<8
+                    lower = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)<<8
+                    tl.store(layer_quads + i, upper | lower<<16, i<(h+3)*(w+3))
     # Samples more than one pixel outside the box of the ink contain no ink
     lanes = tl.zeros([FRAMES], tl.float64)
     u0,u1 = lanes + (tl.min(left, 0) - 1),lanes + (tl.max(right, 0) + 1)
     v0,v1 = lanes + (tl.min(top, 0) - 1),lanes + (tl.max(bottom, 0) + 1)
     # Canvas to digit: u = a·x + b·y + s, v = c·x + d·y + z
-    pair = slot.to(tl.int64)*T + t
+    t = part*FRAMES + tl.arange(0, FRAMES)
     mask = t<T
+    pair = slot.to(tl.int64)*T + t
     m = matrix + 9*pair
     m00 = tl.load(m, mask, 0).to(tl.float64)
     m01 = tl.load(m + 1, mask, 0).to(tl.float64)
@@ -53,81 +75,100 @@ def _prepare(images, index, matrix, present, pose, box, T, H, W, C: tl.constexpr
     s,z = -(a*m02 + b*m12),-(c*m02 + d*m12)
     good = (u0+1<u1) & (det!=0) & (tl.abs(a) + tl.abs(b) + tl.abs(c) + tl.abs(d)<1e9) & (tl.abs(s) + tl.abs(z)<1e12)
     if not COMPLETE: good = good & (tl.load(present + pair, mask, 0)!=0)
-    p = pose + 6*pair
-    tl.store(p, a, mask)
-    tl.store(p + 1, b, mask)
-    tl.store(p + 2, s, mask)
-    tl.store(p + 3, c, mask)
-    tl.store(p + 4, d, mask)
-    tl.store(p + 5, z, mask)
     # Centre and half sides of the ink's box, transformed to the canvas; if the digit cannot be drawn, first > last
     u,v,ru,rv = (u0 + u1)/2,(v0 + v1)/2,(u1 - u0)/2,(v1 - v0)/2
     x,y = tl.where(good, m00*u + m01*v + m02, 0.),tl.where(good, m10*u + m11*v + m12, 0.)
     rx,ry = tl.where(good, tl.abs(m00)*ru + tl.abs(m01)*rv, -1.),tl.where(good, tl.abs(m10)*ru + tl.abs(m11)*rv, -1.)
-    q = box + 4*pair
-    tl.store(q, tl.ceil(tl.minimum(tl.maximum(x - rx, 0.), W + 0.)).to(tl.int32), mask)
+    x0,y0 = tl.ceil(tl.minimum(tl.maximum(x - rx, 0.), W + 0.)),tl.ceil(tl.minimum(tl.maximum(y - ry, 0.), H + 0.))
+    drawn = (slot//K*T + t).to(tl.int64)*K + slot % K # The digits of a frame are next to each other
+    q = box + 4*drawn
+    tl.store(q, x0.to(tl.int32), mask)
     tl.store(q + 1, tl.floor(tl.minimum(tl.maximum(x + rx, -1.), W - 1.)).to(tl.int32), mask)
-    tl.store(q + 2, tl.ceil(tl.minimum(tl.maximum(y - ry, 0.), H + 0.)).to(tl.int32), mask)
+    tl.store(q + 2, y0.to(tl.int32), mask)
     tl.store(q + 3, tl.floor(tl.minimum(tl.maximum(y + ry, -1.), H - 1.)).to(tl.int32), mask)
+    # The box's first pixel in the digit
+    u,v = a*x0 + b*y0 + s,c*x0 + d*y0 + z
+    if not NEAREST: a,b,u,c,d,v = a/(w+2),b/(w+2),(u+1.5)/(w+2),c/(h+2),d/(h+2),(v+1.5)/(h+2)
+    p = pose + (6+CHANNELS)*drawn
+    tl.store(p, a.to(tl.float32), mask)
+    tl.store(p + 1, b.to(tl.float32), mask)
+    tl.store(p + 2, u.to(tl.float32), mask)
+    tl.store(p + 3, c.to(tl.float32), mask)
+    tl.store(p + 4, d.to(tl.float32), mask)
+    tl.store(p + 5, v.to(tl.float32), mask)
+    for i in tl.static_range(CHANNELS): tl.store(p + 6 + i, tl.load(gain + pair*CHANNELS + i, mask, 0).to(tl.float32), mask)
 
 # %% ../../nbs/engine/06_cuda.ipynb #8267737f
 def prepare(
     images:Tensor, # Digit images, `(N,C,h,w)` uint8; this and the other tensors are contiguous
     index:Tensor,  # Index of the image in each slot, `(B,K)` int64; -1: empty slot
     matrix:Tensor, # Digit-to-canvas affines, `(B,K,T,3,3)`, pixels
+    gain:Tensor,   # Brightness factors for each channel of the frames, `(B,K,T,channels)`
     size:tuple,    # (height, width) of the canvas, pixels
+    composite:str, # The effective one: not 'over' for images of 3 channels
+    nearest:bool,  # Interpolation: nearest or bilinear
     present=None,  # Which digits each frame has, `(B,K,T)` uint8; None: all
-)->tuple:          # Canvas-to-digit affines, `(B,K,T,6)` float64; first and last column, first and last row of each box, `(B,K,T,4)` int32
-    "Compute the inverse affine of each digit, and the box of canvas pixels that its ink can reach"
-    (B,K,T),(C,h,w) = matrix.shape[:3],images.shape[1:]
-    pose = matrix.new_empty(B, K, T, 6, dtype=torch.float64)
-    box = index.new_empty(B, K, T, 4, dtype=torch.int32)
+)->tuple:
+    """Pack the pixels of each digit, and compute where they lie on the canvas
+
+    Returns
+    -------
+    quads : Tensor
+        Four pixels in each word, `(B,K,layers,h+3,w+3)` int32; not set where a slot is empty.
+    box : Tensor
+        First and last column, first and last row that the ink can reach, `(B,T,K,4)` int32.
+    pose : Tensor
+        For u, then for v: what a step to the right adds, what a step down adds, and the position of the box's first pixel; then the gain
+        of each channel; `(B,T,K,6+channels)` float32.
+    """
+    (B,K,T),(C,h,w),channels = matrix.shape[:3],images.shape[1:],gain.shape[-1]
+    layers = min(C, 3) + (has_opacity(composite) and (composite,C)!=('over',1)) # A grey level of 'over' is its own opacity
+    quads = index.new_empty(B, K, layers, h+3, w+3, dtype=torch.int32)
+    box = index.new_empty(B, T, K, 4, dtype=torch.int32)
+    pose = index.new_empty(B, T, K, 6+channels, dtype=torch.float32)
     with torch.cuda.device_of(images):
         _prepare[B*K*triton.cdiv(T, 32),](
-            images, index, matrix, index if present is None else present, pose, box, T, *size, C, h, w, present is None,
-            PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
-    return pose,box
+            images, index, matrix, gain, index if present is None else present, quads, box, pose, K, T, *size, C, h, w, channels, layers,
+            composite, nearest, present is None, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
+    return quads,box,pose
 
 # %% ../../nbs/engine/06_cuda.ipynb #a0e3ae3e
-@triton.jit
-def _rint(x): return (x + 12582912.) - 12582912.
-
 @triton.jit
 def _rint64(x): return (x + 6755399441055744.) - 6755399441055744.
 
 @triton.jit
-def _within(x, n: tl.constexpr): return x.to(tl.uint32, bitcast=True)<n
+def _at(x, y, w: tl.constexpr):
+    "Index of the quad in row `y` and column `x`, which are whole numbers + 1.5·2²³; as an integer, that number is 0x4B400000"
+    return (y.to(tl.int32, bitcast=True) - 0x4B400000)*(w+3) + (x.to(tl.int32, bitcast=True) - 0x4B400000)
 
 @triton.jit
-def _pixel(at, inside, channel, C: tl.constexpr, AREA: tl.constexpr, COMPOSITE: tl.constexpr):
-    "Load pixels of a digit: the ink in one channel, and opacity: alpha or the grey level or, for 'opaque', 1 where any channel has ink"
-    ink = tl.load(at + channel % min(C, 3)*AREA, inside, 0)
-    if COMPOSITE=='over':
-        alpha = tl.load(at + (C-1)*AREA, inside, 0).to(tl.float32)*(1/255)
-    else:
-        lit = ink
-        if COMPOSITE=='opaque' and C>1:
-            for i in tl.static_range(C): lit |= tl.load(at + i*AREA, inside, 0)
-        alpha = (lit>0).to(tl.float32)
-    return ink.to(tl.float32),alpha
+def _first(quad): return (quad & 255).to(tl.float32)
+
+@triton.jit
+def _mean(quad, fx, fy):
+    "The weighted mean of a quad's pixels"
+    upper = _first(quad) + fx*(_first(quad>>8) - _first(quad))
+    lower = _first(quad>>16) + fx*(_first(quad>>24) - _first(quad>>16))
+    return upper + fy*(lower - upper)
 
 # %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
 @triton.jit(do_not_specialize=['K','T','height','width'])
-def _paint(images, index, pose, box, gain, pictures, which, offset, levels, out, K, T, H, W, height, width,
-           C: tl.constexpr, CHANNELS: tl.constexpr, PICTURED: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
+def _paint(quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width,
+           CHANNELS: tl.constexpr, COLOURS: tl.constexpr, LAYERS: tl.constexpr, PICTURED: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
            COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
            ROWS: tl.constexpr, COLS: tl.constexpr, TILES: tl.constexpr):
-    across,down = tl.cdiv(W, COLS),tl.cdiv(H, ROWS*TILES)
-    plane,part = tl.program_id(0)//(across*down),tl.program_id(0) % (across*down)
-    channel,t,b = plane % CHANNELS,plane//CHANNELS % T,plane//CHANNELS//T
-    x0,first = part % across*COLS,part//across*(ROWS*TILES)
-    row,col = tl.arange(0, ROWS)[:,None],tl.arange(0, COLS)[None,:]
+    across = tl.cdiv(W, COLS)
+    plane,x0,first = tl.program_id(0)//across,tl.program_id(0) % across*COLS,tl.program_id(1)*(ROWS*TILES)
+    frame,channel = plane//CHANNELS,plane % CHANNELS
+    b = frame//T
+    row,col = tl.arange(0, ROWS*COLS)//COLS,tl.arange(0, ROWS*COLS) % COLS
+    boxes,poses = box + frame.to(tl.int64)*(4*K),pose + frame.to(tl.int64)*((6+CHANNELS)*K)
     out += plane.to(tl.int64)*H*W # 64-bit, because a batch can have more than 2³¹ pixels
     for y0 in range(first, tl.minimum(first + ROWS*TILES, H), ROWS):
-        canvas,touched = tl.zeros([ROWS,COLS], tl.float32),PICTURED
+        canvas,touched = tl.zeros([ROWS*COLS], tl.float32),PICTURED
         if PICTURED:
             # Sample the background image, which repeats beyond its edges
-            o = offset + 2*(b.to(tl.int64)*T + t)
+            o = offset + 2*frame.to(tl.int64)
             dx,dy = tl.load(o).to(tl.float64),tl.load(o + 1).to(tl.float64)
             if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
             left,top = tl.floor(dx),tl.floor(dy)
@@ -139,52 +180,50 @@ def _paint(images, index, pose, box, gain, pictures, which, offset, levels, out,
             b2,b3 = tl.load(background + (y_1 + x_0)).to(tl.float32),tl.load(background + (y_1 + x_1)).to(tl.float32)
             b0,b1 = b0 + by*(b2 - b0),b1 + by*(b3 - b1)
             canvas = b0 + bx*(b1 - b0)
-        for k in range(K):
-            slot = b*K + k
-            pair = slot.to(tl.int64)*T + t
-            q = box + 4*pair
-            if (tl.load(q)<x0+COLS) & (tl.load(q + 1)>=x0) & (tl.load(q + 2)<y0+ROWS) & (tl.load(q + 3)>=y0):
+        for start in range(0, K, 32):
+            # Test 32 digits: bit k of `near` is 1 if digit `start + k` can reach the tile
+            bit = tl.arange(0, 32)
+            q,there = boxes + 4*(start + bit),start + bit<K
+            near_x = (tl.load(q, there, W)<x0+COLS) & (tl.load(q + 1, there, -1)>=x0)
+            near_y = (tl.load(q + 2, there, H)<y0+ROWS) & (tl.load(q + 3, there, -1)>=y0)
+            near = tl.sum((near_x & near_y).to(tl.int32)<<bit)
+            while near!=0:
+                # The lowest bit: as a float, its exponent is its position + 127
+                lowest = near & -near
+                near ^= lowest
+                k = start + (lowest.to(tl.uint32, bitcast=True).to(tl.float32).to(tl.int32, bitcast=True)>>23) - 127
                 touched = 1
-                # Positions of the tile's pixels in the digit, clamped just outside the digit so that they fit int32
-                p = pose + 6*pair
+                p,right,down = poses + (6+CHANNELS)*k,x0 - tl.load(boxes + 4*k),y0 - tl.load(boxes + 4*k + 2)
                 a,b_,c,d = tl.load(p),tl.load(p + 1),tl.load(p + 3),tl.load(p + 4)
-                u0,v0 = (a*x0 + b_*y0 + tl.load(p + 2)).to(tl.float32),(c*x0 + d*y0 + tl.load(p + 5)).to(tl.float32)
-                u = (u0 + b_.to(tl.float32)*row) + a.to(tl.float32)*col
-                v = (v0 + d.to(tl.float32)*row) + c.to(tl.float32)*col
-                u,v = tl.minimum(tl.maximum(u, -2.), w + 1.),tl.minimum(tl.maximum(v, -2.), h + 1.)
-                # The nearest pixel, or the weighted mean of four pixels: itself, its right, its lower and its lower right neighbour
-                digit = images + tl.load(index + slot)*(C*h*w)
+                u0,v0 = a*right + (b_*down + tl.load(p + 2)),c*right + (d*down + tl.load(p + 5))
+                u,v = (u0 + b_*row) + a*col,(v0 + d*row) + c*col
+                digit = quads + (b*K + k).to(tl.int64)*(LAYERS*(h+3)*(w+3))
+                colour = digit + channel % COLOURS*((h+3)*(w+3))
+                # Clamp, round, load
                 if NEAREST:
-                    x,y = _rint(u).to(tl.int32),_rint(v).to(tl.int32)
-                    value,cover = _pixel(digit + (y*w + x), _within(x, w) & _within(y, h), channel, C, h*w, COMPOSITE)
+                    at = _at(tl.minimum(tl.maximum(u, -1.), w + 0.) + 12582914., tl.minimum(tl.maximum(v, -1.), h + 0.) + 12582914., w)
+                    value = _first(tl.load(colour + at))
+                    cover = _first(tl.load(digit + COLOURS*((h+3)*(w+3)) + at)) if LAYERS>COLOURS else value
                 else:
-                    fx,fy = tl.floor(u),tl.floor(v)
-                    x,y = fx.to(tl.int32),fy.to(tl.int32)
-                    fx,fy = u - fx,v - fy
-                    at = digit + (y*w + x)
-                    in_x,in_y,in_r,in_d = _within(x, w),_within(y, h),_within(x + 1, w),_within(y + 1, h)
-                    i0,c0 = _pixel(at, in_x & in_y, channel, C, h*w, COMPOSITE)
-                    i1,c1 = _pixel(at + 1, in_r & in_y, channel, C, h*w, COMPOSITE)
-                    i2,c2 = _pixel(at + w, in_x & in_d, channel, C, h*w, COMPOSITE)
-                    i3,c3 = _pixel(at + (w + 1), in_r & in_d, channel, C, h*w, COMPOSITE)
-                    upper,lower = i0 + fx*(i1 - i0),i2 + fx*(i3 - i2)
-                    value = upper + fy*(lower - upper)
-                    upper,lower = c0 + fx*(c1 - c0),c2 + fx*(c3 - c2)
-                    cover = upper + fy*(lower - upper)
-                value *= tl.load(gain + pair*CHANNELS + channel).to(tl.float32)
-                if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover)*canvas
+                    u,v = tl.minimum(tl.maximum(u, 0.), 1.),tl.minimum(tl.maximum(v, 0.), 1.)
+                    x,y = u*(w+2.) + 12582912.,v*(h+2.) + 12582912.
+                    fx,fy = u*(w+2.) - (x - 12582912.) + .5,v*(h+2.) - (y - 12582912.) + .5
+                    at = _at(x, y, w)
+                    value = _mean(tl.load(colour + at), fx, fy)
+                    cover = _mean(tl.load(digit + COLOURS*((h+3)*(w+3)) + at), fx, fy) if LAYERS>COLOURS else value
+                value *= tl.load(p + 6 + channel)
+                if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover*(1/255))*canvas
                 elif COMPOSITE=='sum': canvas += value
                 else: canvas = tl.maximum(canvas, value)
         # Clip, round, store
-        at = out + (y0 + row)*W + (x0 + col)
-        mask = (y0 + row<H) & (x0 + col<W)
+        pixel,inside = out + ((y0 + row)*W + (x0 + col)),(y0 + row<H) & (x0 + col<W)
         if touched:
-            level = _rint(tl.minimum(tl.maximum(canvas, 0.), 255.)).to(tl.int32)
-            if FLOATS: tl.store(at, tl.load(levels + channel*256 + level), mask)
-            else: tl.store(at, level.to(tl.uint8), mask)
+            level = (tl.minimum(tl.maximum(canvas, 0.), 255.) + 12582912.).to(tl.int32, bitcast=True) & 255
+            if FLOATS: tl.store(pixel, tl.load(levels + channel*256 + level), inside)
+            else: tl.store(pixel, level.to(tl.uint8), inside)
         else:
-            if FLOATS: tl.store(at, canvas + tl.load(levels + channel*256), mask)
-            else: tl.store(at, canvas.to(tl.uint8), mask)
+            if FLOATS: tl.store(pixel, canvas + tl.load(levels + channel*256), inside)
+            else: tl.store(pixel, canvas.to(tl.uint8), inside)
 
 # %% ../../nbs/engine/06_cuda.ipynb #dfffe360
 @lru_cache
@@ -214,10 +253,12 @@ def paint(
     (B,K,T,channels),(C,h,w),(H,W) = gain.shape,images.shape[1:],size
     out = images.new_empty(B, T, channels, H, W, dtype=torch.uint8 if stats is None else torch.float32)
     levels = images if stats is None else _levels(*map(tuple, stats), channels, images.device)
-    pose,box = prepare(images, index, matrix, size, None if present is None else present.contiguous().view(torch.uint8))
+    present = None if present is None else present.contiguous().view(torch.uint8)
+    quads,box,pose = prepare(images, index, matrix, gain, size, composite, interpolation=='nearest', present)
     with torch.cuda.device_of(images):
-        _paint[B*T*channels*triton.cdiv(H, 8*4)*triton.cdiv(W, 32),](
-            images, index, pose, box, gain, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],
-            C, channels, 0 if backdrop is None else pictures.shape[1], h, w, composite, interpolation=='nearest', stats is not None,
+        _paint[B*T*channels*triton.cdiv(W, 32),triton.cdiv(H, 8*4)](
+            quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],
+            channels, min(C, 3), quads.shape[2], 0 if backdrop is None else pictures.shape[1], h, w,
+            composite, interpolation=='nearest', stats is not None,
             ROWS=8, COLS=32, TILES=4, num_warps=1, num_stages=1, enable_fp_fusion=True)
     return out
