@@ -10,7 +10,8 @@ from test_paint import random_case
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import torch_moving_mnist.draw, torch_moving_mnist.engine, torch_moving_mnist.rng
+import torch_moving_mnist.affine, torch_moving_mnist.draw, torch_moving_mnist.engine, torch_moving_mnist.rng
+from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
 from torch_moving_mnist.engine.reference import expand_gain, render_reference
@@ -19,7 +20,7 @@ from torch_moving_mnist.truth import available_targets
 from torch_moving_mnist.utils import to_device
 
 cuda = pytest.importorskip('torch_moving_mnist.engine.cuda', reason='Triton comes with torch on Linux only', exc_type=ImportError)
-rng_cuda = pytest.importorskip('torch_moving_mnist.rng_cuda', reason='Triton comes with torch on Linux only', exc_type=ImportError)
+loops_cuda = pytest.importorskip('torch_moving_mnist.loops_cuda', reason='Triton comes with torch on Linux only', exc_type=ImportError)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 
 
@@ -177,7 +178,7 @@ KNOWN = [('00000000 00000000 00000000 00000000', '00000000 00000000', '6627e8d5 
 @pytest.mark.parametrize('counter,key,expected', KNOWN)
 def test_published_words(run, counter, key, expected):
     (first,stream,low,high),key,expected = ([int(o, 16) for o in s.split()] for s in (counter, key, expected))
-    assert run(rng_cuda.philox_words, tuple(key), torch.tensor([stream]), first, torch.tensor([low + (high << 32) if high<2**31 else low + ((high - 2**32) << 32)]), 4).tolist()==[expected]
+    assert run(loops_cuda.philox_words, tuple(key), torch.tensor([stream]), first, torch.tensor([low + (high << 32) if high<2**31 else low + ((high - 2**32) << 32)]), 4).tolist()==[expected]
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2**31, 2**32, 2**63, 2**64-1])
@@ -188,7 +189,20 @@ def test_words_equal_those_of_torch(run, seed, n):
     for first in (0, 2**32-8):
         blocks = torch.arange(first, first + -(-n//4))
         expected = torch.stack(torch.broadcast_tensors(*philox((blocks, stream, low, high), key)), -1).flatten(1)[:,:n]
-        assert torch.equal(run(rng_cuda.philox_words, key, stream, first, index, n), expected)
+        assert torch.equal(run(loops_cuda.philox_words, key, stream, first, index, n), expected)
+
+
+@pytest.mark.parametrize('shape', [(), (1,), (0,3), (7,3,41)], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_matrices_equal_those_of_the_cpu(run, shape, dtype):
+    g = torch.Generator().manual_seed(0)
+    angle,translate,scale,shear,stretch = (low + (high-low)*torch.rand((*shape, *rest), generator=g).to(dtype)
+                                           for low,high,rest in ((-999,999,()), (-90,90,(2,)), (.1,3,()), (-60,60,(2,)), (.5,2,())))
+    expected = affine_matrix(angle.double(), translate.double(), scale.double(), shear.double(), (28,21), (64,71), stretch.double())
+    matrix = run(loops_cuda.pose_matrices, angle, translate, scale, shear, stretch, (10.,13.5,35.,31.5))
+    assert matrix.dtype==torch.float64 and matrix.shape==(*shape,3,3) and torch.allclose(matrix, expected, rtol=0, atol=1e-10)
+    views = [o.mT.contiguous().mT if o.dim()>1 else o for o in (angle, translate, scale, shear, stretch)]
+    assert torch.equal(run(loops_cuda.pose_matrices, *views, (10.,13.5,35.,31.5)), matrix)
 
 
 COMPILE = textwrap.dedent('''
@@ -196,7 +210,7 @@ COMPILE = textwrap.dedent('''
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-    from torch_moving_mnist import rng_cuda
+    from torch_moving_mnist import loops_cuda
     from torch_moving_mnist.engine import cuda
 
     def assembly(kernel, pointers, constants, aligned=()):
@@ -210,7 +224,10 @@ COMPILE = textwrap.dedent('''
     for real,complete,nearest,composite,C,layers in (('fp32',True,False,'max',3,3), ('fp64',False,True,'over',4,4), ('fp64',False,False,'opaque',4,4)):
         constants = dict(C=C, h=28, w=28, CHANNELS=3, LAYERS=layers, COMPOSITE=composite, NEAREST=nearest, COMPLETE=complete, PIXELS=256, FRAMES=32)
         assembly(cuda._prepare, dict(prepared, images='*u8', index='*i64', matrix='*'+real, gain='*'+real, present='*u8'), constants)
-    assembly(rng_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
+    assembly(loops_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
+    for real in ('fp32','fp64'):
+        pose = {k: '*'+real for k in ('angle','translate','scale','shear','stretch')}
+        assembly(loops_cuda._pose_matrices, dict(pose, out='*fp64', u='fp32', v='fp32', x='fp32', y='fp32'), dict(BLOCK=128))
     for composite in ('max', 'sum', 'over', 'opaque'):
         for nearest in (False, True):
             floats,layers,pictured = nearest!=(composite=='max'),dict(over=4, opaque=2).get(composite, 1),nearest or composite=='sum'
@@ -259,7 +276,11 @@ def pretend(monkeypatch):
         calls.append(('philox_words', {o.device.type for o in (stream, index)}, key, first, n))
         return index.new_empty(len(index), n)
     monkeypatch.setattr(cuda, 'paint', paint)
-    monkeypatch.setattr(rng_cuda, 'philox_words', philox_words)
+    def pose_matrices(angle, translate, scale, shear, stretch, centres):
+        calls.append(('pose_matrices', {o.device.type for o in (angle, translate, scale, shear, stretch)}, tuple(angle.shape), centres))
+        return angle.new_empty(*angle.shape, 3, 3)
+    monkeypatch.setattr(loops_cuda, 'philox_words', philox_words)
+    monkeypatch.setattr(loops_cuda, 'pose_matrices', pose_matrices)
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: self) # A fake tensor has no memory to pin
     ds = MovingMNIST(digits='fonts', num_digits=[1,3], num_frames=4, seed=7, normalize=(.1,.3), composite='over', interpolation='nearest')
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -274,12 +295,13 @@ def test_cuda_uses_the_kernels(pretend):
     batch = ds.get_batch(8)
     assert (batch.device.type, batch.shape)==('cuda', (8,4,1,64,64))
     assert calls==[('philox_words', {'cuda'}, (7,0), 0, 4), ('philox_words', {'cuda'}, (7,0), 0, 30),
+                   ('pose_matrices', {'cuda'}, (8,3,4), (13.5,13.5,31.5,31.5)),
                    ('paint', {'cuda'}, (8,3,4,3,3), (64,64), 'over', 'nearest', ([.1],[.3]), None, None)]
 
 
 def test_cuda_without_triton_uses_the_reference(pretend, monkeypatch):
     ds,calls = pretend
-    for module in (torch_moving_mnist.engine, torch_moving_mnist.rng): monkeypatch.setattr(module, 'has_triton', lambda: False)
+    for module in (torch_moving_mnist.affine, torch_moving_mnist.engine, torch_moving_mnist.rng): monkeypatch.setattr(module, 'has_triton', lambda: False)
     batch = ds.get_batch(8)
     assert (batch.device.type, batch.shape, calls)==('cuda', (8,4,1,64,64), [])
 

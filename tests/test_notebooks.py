@@ -14,7 +14,7 @@ def needs_data(path): return f'#| {FLAG}' in path.read_text(encoding='utf-8')
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda o: o.stem)
 def test_notebook(path):
-    if path.stem in ('06_rng_cuda','06_cuda'): pytest.importorskip('triton', reason='Triton comes with torch on Linux only')
+    if path.stem in ('06_loops_cuda','06_cuda'): pytest.importorskip('triton', reason='Triton comes with torch on Linux only')
     assert nb_test_cells(path, skip_flags=[FLAG])
     flags = dict(force_flags=[FLAG]) if HAS_MNIST else dict(skip_flags=[FLAG])
     assert run_notebook(path, **flags, profile=False)[0], 'the traceback is on stderr'

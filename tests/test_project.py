@@ -10,7 +10,7 @@ import torch_moving_mnist
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT/'torch_moving_mnist'
 NOTEBOOKS = sorted((ROOT/'nbs').rglob('*.ipynb'))
-FLOORS = [{'checks','utils','jit','loops','affine','rng','rng_cuda'}, {'scene','digits'}, {'motion','presets','corrupt','engine','viewer'}, {'draw','truth','recipe','stream','stats'}, {'files'}, {'data'}, {'metrics'}, {'ray'}, {'cli','export'}]
+FLOORS = [{'checks','utils','jit','loops','affine','rng','loops_cuda'}, {'scene','digits'}, {'motion','presets','corrupt','engine','viewer'}, {'draw','truth','recipe','stream','stats'}, {'files'}, {'data'}, {'metrics'}, {'ray'}, {'cli','export'}]
 FLOOR = {room: i for i,rooms in enumerate(FLOORS) for room in rooms}
 
 

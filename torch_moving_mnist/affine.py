@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .utils import has_triton
+
 # %% ../nbs/04_affine.ipynb #4caa068e
 def linear_part(
     angle:Tensor, # `(…)`, degrees, clockwise on screen
@@ -47,21 +49,24 @@ def affine_matrix(
         if o.shape[-1:]!=(2,): raise ValueError(f"{name} has shape {tuple(o.shape)}; expected (…,2), x and y")
     if stretch is None: stretch = torch.ones_like(scale)
     pose = angle,translate,scale,shear,stretch
-    if angle.device.type!='cpu' or any(o.requires_grad for o in pose):
-        (u,v),(x,y) = _centre(digit_size), _centre(canvas_size)
+    (u,v),(x,y) = _centre(digit_size), _centre(canvas_size)
+    on = angle.device.type
+    if any(o.requires_grad for o in pose) or on!='cpu' and not (on=='cuda' and has_triton()):
         a,b,c,d = _entries(angle, scale, shear, stretch)
         x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
         zero = torch.zeros_like(x)
         return torch.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1).unflatten(-1, (3,3))
-    from torch_moving_mnist.loops import pose_matrices
     if not angle.shape==scale.shape==stretch.shape==translate.shape[:-1]==shear.shape[:-1]: pose = _spread(*pose)
+    if on=='cuda':
+        from torch_moving_mnist.loops_cuda import pose_matrices
+        return pose_matrices(*pose, (u,v,x,y)).to(_result_type(pose))
+    from torch_moving_mnist.loops import pose_matrices
     angle,translate,scale,shear,stretch = (o.double().numpy() for o in pose)
     with np.errstate(all='ignore'):
         half = np.tan(angle*(math.pi/360)) # Tangents of half the angles
         lean = np.tan(shear*(math.pi/180))
-    centres = *_centre(digit_size),*_centre(canvas_size)
     m = np.empty((angle.size,9))
-    pose_matrices(half.reshape(-1), scale.reshape(-1), stretch.reshape(-1), lean.reshape(-1, 2), translate.reshape(-1, 2), centres, m)
+    pose_matrices(half.reshape(-1), scale.reshape(-1), stretch.reshape(-1), lean.reshape(-1, 2), translate.reshape(-1, 2), (u,v,x,y), m)
     return torch.from_numpy(m).view(*angle.shape, 3, 3).to(_result_type(pose))
 
 def _result_type(pose):

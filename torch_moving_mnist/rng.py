@@ -66,7 +66,7 @@ class Philox:
             philox_words(self.key, self.stream.numpy(), start, self.index.numpy(), out)
             return torch.from_numpy(out if unit is None else out*unit).view(-1, *shape)
         if self.index.device.type=='cuda' and has_triton():
-            from torch_moving_mnist.rng_cuda import philox_words
+            from torch_moving_mnist.loops_cuda import philox_words
             out = philox_words(self.key, self.stream, start, self.index, n)
         else:
             low,high,stream = self.index[:,None] & _MASK, (self.index[:,None] >> 32) & _MASK, self.stream[:,None]
