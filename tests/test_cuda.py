@@ -10,7 +10,8 @@ from test_paint import random_case
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import torch_moving_mnist.affine, torch_moving_mnist.draw, torch_moving_mnist.engine, torch_moving_mnist.rng
+import torch_moving_mnist.affine, torch_moving_mnist.draw, torch_moving_mnist.engine, torch_moving_mnist.motion, torch_moving_mnist.rng
+from torch_moving_mnist import loops
 from torch_moving_mnist.affine import affine_matrix
 from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.engine import COMPOSITES, INTERPOLATIONS
@@ -205,6 +206,18 @@ def test_matrices_equal_those_of_the_cpu(run, shape, dtype):
     assert torch.equal(run(loops_cuda.pose_matrices, *views, (10.,13.5,35.,31.5)), matrix)
 
 
+@pytest.mark.parametrize('B,K,S,T', [(3,2,1,20), (40,3,5,4), (1,1,3,1), (0,2,1,3)])
+@pytest.mark.parametrize('free', [(36.,36.), (7.,0.), (-4.,3.)], ids=str)
+def test_paths_between_walls_equal_those_of_the_cpu(run, B, K, S, T, free):
+    g = torch.Generator().manual_seed(0)
+    start,steps,free = torch.rand(B, K, 3, generator=g).double(),torch.rand(B, S, K, 2, generator=g).double()*2 - 1,torch.tensor(free, dtype=torch.float64)
+    expected = torch.empty(B, K, T, 2, dtype=torch.float64),torch.empty(B, K, T, dtype=torch.uint8)
+    loops.clamped_paths(*(o.numpy() for o in (start, steps, free, *expected)))
+    for ours in (run(loops_cuda.clamped_paths, start, steps, free, T), torch_moving_mnist.motion._clamped_paths(start, steps, free, T)):
+        assert all(torch.equal(a, b) and a.dtype==b.dtype for a,b in zip(ours, expected, strict=True))
+    assert B*T<20 or expected[1].any()
+
+
 COMPILE = textwrap.dedent('''
     import re
     import triton
@@ -228,6 +241,8 @@ COMPILE = textwrap.dedent('''
     for real in ('fp32','fp64'):
         pose = {k: '*'+real for k in ('angle','translate','scale','shear','stretch')}
         assembly(loops_cuda._pose_matrices, dict(pose, out='*fp64', u='fp32', v='fp32', x='fp32', y='fp32'), dict(BLOCK=128))
+    floats = dict.fromkeys(('start','steps','free','translate'), '*fp64')
+    assembly(loops_cuda._clamped_paths, dict(floats, bounces='*u8'), dict(NUMBERS=3, BLOCK=64))
     for composite in ('max', 'sum', 'over', 'opaque'):
         for nearest in (False, True):
             floats,layers,pictured = nearest!=(composite=='max'),dict(over=4, opaque=2).get(composite, 1),nearest or composite=='sum'
@@ -301,7 +316,7 @@ def test_cuda_uses_the_kernels(pretend):
 
 def test_cuda_without_triton_uses_the_reference(pretend, monkeypatch):
     ds,calls = pretend
-    for module in (torch_moving_mnist.affine, torch_moving_mnist.engine, torch_moving_mnist.rng): monkeypatch.setattr(module, 'has_triton', lambda: False)
+    for module in (torch_moving_mnist.affine, torch_moving_mnist.engine, torch_moving_mnist.motion, torch_moving_mnist.rng): monkeypatch.setattr(module, 'has_triton', lambda: False)
     batch = ds.get_batch(8)
     assert (batch.device.type, batch.shape, calls)==('cuda', (8,4,1,64,64), [])
 

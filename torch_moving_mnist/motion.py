@@ -18,6 +18,7 @@ from torch import Tensor
 from .affine import affine_matrix, pose_of_entries, power_of_entries
 from .checks import MAX_FRAMES, check_choice, check_count, check_flag, check_number, check_params, check_range, shorten
 from .rng import Philox, below, cached_tensor, normal
+from .utils import has_triton
 
 # %% ../nbs/20_motion.ipynb #4a66849c
 affine_params = SimpleNamespace(
@@ -135,26 +136,37 @@ def unit_vectors(u):
     return torch.stack([(2*math.pi*u).cos(), (2*math.pi*u).sin()], -1)
 
 def _noisy_steps(rng, heading, speed, noise, noisy_frames, T):
-    "The step of each frame before any wall, a list of T tensors `(B,K,2)`; random numbers are added to the heading in the first frames"
+    "Steps of the first frames before any wall, `(B,S,K,2)`, with random numbers added to the heading; the last step is that of all later frames"
     n = T if noisy_frames is None else min(noisy_frames, T)
     added = noise*normal(rng.words(n, *heading.shape[1:]))
-    return [speed*(heading + o) for o in added.unbind(1)] + [speed*heading]*(T-n)
+    return torch.cat([speed*(heading[:,None] + added), speed*heading[:,None]], 1)
+
+def _clamped_paths(start, steps, free, T):
+    "As the loop of this name, in torch operations"
+    p,sign,path = start[...,:2],torch.ones_like(start[...,:2]),[]
+    for t in range(T):
+        p = p + sign*steps[:,min(t, steps.shape[1]-1)]
+        sign = sign.where((p>0) & (p<1), -sign)
+        p = p.clamp(0, 1)
+        path.append(p)
+    p = torch.stack(path, 2)
+    return (free*p).trunc() - free/2,walls_hit(p==0, p==1)
 
 def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, noise=0, noisy_frames=None, **_):
     "Move at constant speed, clamp positions at the walls and truncate them to whole pixels"
     u = rng.uniform(num_digits, 3)
     free = _free_space(canvas_size, digit_size, times)
-    p,v,steps = u[...,:2], speed*unit_vectors(u[...,2]), None
-    if noise: v,steps = torch.ones_like(v), _noisy_steps(rng, unit_vectors(u[...,2]), speed, noise, noisy_frames, len(times))
-    low,high = torch.zeros_like(free), torch.ones_like(free)
-    path = []
-    for t in range(len(times)):
-        p = p + (v if steps is None else v*steps[t]) # With noise, v holds only the signs
-        v = v.where((p>low) & (p<high), -v)
-        p = p.clamp(0, 1)
-        path.append(p)
-    p = torch.stack(path, 2)
-    return dict(translate=(free*p).trunc() - free/2, bounces=walls_hit(p==0, p==1))
+    T,heading = len(times),unit_vectors(u[...,2])
+    steps = _noisy_steps(rng, heading, speed, noise, noisy_frames, T) if noise else speed*heading[:,None]
+    if u.device.type=='cpu':
+        from torch_moving_mnist.loops import clamped_paths
+        found = torch.empty(*u.shape[:2], T, 2, dtype=torch.float64),torch.empty(*u.shape[:2], T, dtype=torch.uint8)
+        clamped_paths(*(o.numpy() for o in (u, steps, free, *found)))
+    elif u.device.type=='cuda' and has_triton():
+        from torch_moving_mnist.loops_cuda import clamped_paths
+        found = clamped_paths(u, steps, free, T)
+    else: found = _clamped_paths(u, steps, free, T)
+    return dict(zip(('translate','bounces'), found))
 
 # %% ../nbs/20_motion.ipynb #d5599747
 def _walls_passed(
