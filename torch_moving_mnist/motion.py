@@ -136,7 +136,7 @@ def unit_vectors(u):
     return torch.stack([(2*math.pi*u).cos(), (2*math.pi*u).sin()], -1)
 
 def _noisy_steps(rng, heading, speed, noise, noisy_frames, T):
-    "Steps of the first frames before any wall, `(B,S,K,2)`, with random numbers added to the heading; the last step is that of all later frames"
+    "Steps before any wall, `(B,S,K,2)`, with random numbers added to the heading in the first frames; the last step repeats"
     n = T if noisy_frames is None else min(noisy_frames, T)
     added = noise*normal(rng.words(n, *heading.shape[1:]))
     return torch.cat([speed*(heading[:,None] + added), speed*heading[:,None]], 1)
