@@ -3,7 +3,9 @@
 #
 #     bash tools/cuda_check.sh OUT
 #
-# leaves in the folder OUT: machine.txt, tests.txt (every CUDA test), table.md (`python -m benchmarks --cuda`) and benchmark.txt.
+# leaves in the folder OUT: machine.txt, tests.txt (every CUDA test), table.md (`python -m benchmarks --cuda`), benchmark.txt, and roofline.txt, the upper
+# limits that the kernels' machine code sets (`python -m benchmarks.roofline`).
+# PARTS='tests benchmark' does some of it; TEST_SECONDS and BENCHMARK_SECONDS are limits, 420 by default.
 # Exit code: 0 if all tests passed and the table was written. PYTHON names the interpreter, MNIST_ROOT the folder of MNIST (else fonts).
 # Packages that the interpreter lacks are taken from the folder WHEELS (default: wheels), made beforehand where there is a network by
 #     pip download --no-deps -d wheels fastcore numba llvmlite filelock tqdm pytest hypothesis sortedcontainers
@@ -49,10 +51,18 @@ if [ "$device" = cuda ]; then
 fi
 
 code=0
-# Tests with "cpu" in their name run the kernels in the interpreter, which needs no device
-timeout "${TEST_SECONDS:-420}" $python -m pytest -o addopts= -p no:cacheprovider -q -rA tests/test_cuda.py -k "${TESTS:-not cpu}" > "$out/tests.txt" 2>&1 || code=$?
-tail -3 "$out/tests.txt"
-timeout "${BENCHMARK_SECONDS:-420}" $python -m benchmarks --cuda --device "$device" --out "$out/table.md" > "$out/benchmark.txt" 2>&1 || code=$?
-tail -40 "$out/benchmark.txt"
-[ -s "$out/table.md" ] || code=1
+part() { case " ${PARTS:-tests benchmark roofline} " in *" $1 "*) ;; *) return 1 ;; esac; }
+if part tests; then # Those with "cpu" in their name run the kernels in the interpreter, which needs no device
+    timeout "${TEST_SECONDS:-420}" $python -m pytest -o addopts= -p no:cacheprovider -q -rA tests/test_cuda.py -k "${TESTS:-not cpu}" > "$out/tests.txt" 2>&1 || code=$?
+    tail -3 "$out/tests.txt"
+fi
+if part benchmark; then
+    timeout "${BENCHMARK_SECONDS:-420}" $python -m benchmarks --cuda --device "$device" --out "$out/table.md" > "$out/benchmark.txt" 2>&1 || code=$?
+    tail -40 "$out/benchmark.txt"
+    [ -s "$out/table.md" ] || code=1
+fi
+if part roofline; then
+    $python -m benchmarks.roofline > "$out/roofline.txt" 2>&1 || code=$?
+    tail -6 "$out/roofline.txt"
+fi
 exit "$code"
