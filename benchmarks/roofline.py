@@ -60,8 +60,8 @@ def limits(name, ds, floats, sequences, pool):
     gain = expand_gain(args['gain'], args['images'])
     reached = pool.submit(near, args['images'], args['index'], args['matrix'], gain, args['size'], ds.composite).result()
     (H,W),K,(h,w) = args['size'],reached.shape[-1],args['images'].shape[-2:]
-    constants = dict(CHANNELS=1, COLOURS=1, LAYERS=1, PICTURED=0, h=h, w=w, COMPOSITE=ds.composite, NEAREST=False, FLOATS=floats, ROWS=TILE[0], COLS=TILE[1], TILES=4)
-    pointers = dict(quads='*i32', box='*i32', pose='*fp32', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8')
+    constants = dict(CHANNELS=1, COLOURS=1, LAYERS=1, ALL=False, PICTURED=0, h=h, w=w, COMPOSITE=ds.composite, NEAREST=False, FLOATS=floats, ROWS=TILE[0], COLS=TILE[1], TILES=4)
+    pointers = dict(quads='*i32', index='*i64', box='*i32', pose='*fp64', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8')
     start,*rest = blocks(cuda._paint, pointers, constants)
     visit = max(rest)
     tiles = -(-H//TILE[0])*-(-W//TILE[1])

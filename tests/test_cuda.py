@@ -233,10 +233,12 @@ COMPILE = textwrap.dedent('''
                            attrs={(names.index(k),): [['tt.divisibility', 16]] for k in aligned})
         return triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm
 
-    prepared = dict(quads='*i32', box='*i32', pose='*fp32')
-    for real,complete,nearest,composite,C,layers in (('fp32',True,False,'max',3,3), ('fp64',False,True,'over',4,4), ('fp64',False,False,'opaque',4,4)):
-        constants = dict(C=C, h=28, w=28, CHANNELS=3, LAYERS=layers, COMPOSITE=composite, NEAREST=nearest, COMPLETE=complete, PIXELS=256, FRAMES=32)
-        assembly(cuda._prepare, dict(prepared, images='*u8', index='*i64', matrix='*'+real, gain='*'+real, present='*u8'), constants)
+    prepared = dict(quads='*i32', index='*i64', box='*i32', pose='*fp64')
+    for C,layers,composite,every in ((1,1,'max',True), (1,2,'opaque',False), (3,4,'opaque',True), (4,4,'over',False)):
+        assembly(cuda._pack, dict(images='*u8', index='*i64', quads='*i32'), dict(C=C, h=28, w=21, LAYERS=layers, COMPOSITE=composite, ALL=every, PIXELS=256))
+    for real,complete,nearest in (('fp32',True,False), ('fp64',False,True)):
+        reals = dict(matrix='*'+real, gain='*'+real, pose='*fp64')
+        assembly(cuda._prepare, dict(reals, images='*u8', index='*i64', present='*u8', box='*i32'), dict(C=3, h=28, w=28, CHANNELS=3, NEAREST=nearest, COMPLETE=complete, PIXELS=256, FRAMES=32))
     assembly(loops_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
     for real in ('fp32','fp64'):
         pose = {k: '*'+real for k in ('angle','translate','scale','shear','stretch')}
@@ -247,7 +249,7 @@ COMPILE = textwrap.dedent('''
         for nearest in (False, True):
             floats,layers,pictured = nearest!=(composite=='max'),dict(over=4, opaque=2).get(composite, 1),nearest or composite=='sum'
             colours = 3 if composite=='over' else 1
-            constants = dict(CHANNELS=3 if nearest else colours, COLOURS=colours, LAYERS=layers, PICTURED=colours*pictured, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
+            constants = dict(CHANNELS=3 if nearest else colours, COLOURS=colours, LAYERS=layers, ALL=nearest, PICTURED=colours*pictured, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
             asm = assembly(cuda._paint, dict(prepared, pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*prepared, 'levels', 'out', 'H', 'W'))
             print(floats, set(re.findall(r'st\\.global\\S*', asm['ptx'])), 'convert_layout' in asm['ttgir'])''')
 

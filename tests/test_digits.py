@@ -1,5 +1,5 @@
 "Splits, sources, and downloads that fail, stop halfway, or run twice at the same time"
-import functools, gzip, hashlib, http.server, importlib.util, json, math, os, subprocess, sys, textwrap, threading
+import functools, gzip, hashlib, http.server, importlib.util, json, math, os, re, subprocess, sys, textwrap, threading, warnings
 from pathlib import Path
 
 import numpy as np
@@ -543,3 +543,48 @@ def test_recipes_of_shapes(kw):
     (dict(digits='shapes', classes=['star']), ValueError, r"classes=\['star'\] holds 'star'; expected some of \[0, 1, 2, 3, 4\]")])
 def test_mistakes_about_shapes_are_refused(kw, error, message):
     with pytest.raises(error, match=message): load_digits(**kw)
+
+
+def sorted_source(n, classes=3):
+    "Images of several classes, one class after the other, and their labels"
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(1, 256, (n*classes,1,8,8), dtype=torch.uint8, generator=g), torch.arange(classes).repeat_interleave(n)
+
+
+def test_images_sorted_by_class_are_warned_of():
+    images,labels = sorted_source(14)
+    for split,missing in (('valid','[0, 1]'), ('test','[0, 1]')):
+        with pytest.warns(UserWarning, match=re.escape(f"split={split!r} has no image of the classes {missing}")) as seen: load_digits((images, labels), split=split)
+        assert seen[0].filename==__file__
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        load_digits((images, labels), split='train')
+        for split in ('train','valid','test'): load_digits((images[order], labels[order]), split=split)
+        load_digits(sorted_source(5), split='test') # Too few to expect each class
+
+
+def test_a_subset_has_the_names_of_its_dataset():
+    class Folder(torch.utils.data.Dataset):
+        classes = ['cold','mild','warm']
+        def __len__(self): return 42
+        def __getitem__(self, i):
+            if i>=42: raise IndexError
+            return data[0][i,0].numpy(), int(data[1][i])
+    data = sorted_source(14)
+    order = torch.randperm(42, generator=torch.Generator().manual_seed(1)).tolist()
+    assert load_digits(torch.utils.data.Subset(torch.utils.data.Subset(Folder(), order), range(42))).names==('cold','mild','warm')
+
+
+def test_a_folder_inside_that_of_the_data_is_recognised(tmp_path):
+    (tmp_path/'MNIST'/'raw').mkdir(parents=True)
+    for path in (tmp_path/'MNIST', tmp_path/'MNIST'/'raw'):
+        with pytest.raises(RuntimeError, match=re.escape(f'Did you mean path={str(tmp_path)!r}')): load_digits('mnist', path, download=False)
+
+
+def test_a_failed_download_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(*args): raise OSError('no network')
+    monkeypatch.setattr(module, '_download', fail)
+    for path in (tmp_path/'new', tmp_path):
+        with pytest.raises(RuntimeError, match='could not be downloaded.*no network'): load_digits('mnist', path)
+    assert list(tmp_path.iterdir())==[]

@@ -199,3 +199,8 @@ def test_messages_show_values_in_one_short_line(ds, f):
 @pytest.mark.parametrize('fps', ['10', np.array('x'), np.array([10.]), int, True, None, 1j])
 def test_what_is_no_number_is_refused(fps):
     with pytest.raises(TypeError, match='fps=.*expected a number from 0.1 to 50'): animate(torch.zeros(2,8,8), fps=fps)
+
+
+def test_statistics_of_bytes_are_warned_of():
+    with pytest.warns(UserWarning, match=r'normalize=\(33.3, 78.5\) has a mean above 1') as seen: MovingMNIST(digits='fonts', normalize=(33.3,78.5))
+    assert seen[0].filename==__file__

@@ -313,6 +313,18 @@ def test_what_exists_is_kept(tmp_path):
     with pytest.raises(OSError, match='it is no folder'): ds.save(tmp_path/'file', n=3, progress=False)
 
 
+@pytest.mark.parametrize('layout', ['folder-npy','folder-tar'])
+def test_shards_without_an_index_are_kept(tmp_path, layout):
+    path = write(make(), tmp_path, layout, 6)
+    (path/'index.json').unlink()
+    before = contents(path)
+    for ds in (make(), make(seed=1)):
+        with pytest.raises(FileExistsError, match='shards without an index.json; expected another folder, or overwrite'): write(ds, tmp_path, layout, 6)
+    assert {k: o for k,o in contents(path).items() if 'shard' in k}=={k: o for k,o in before.items() if 'shard' in k}
+    write(make(seed=1), tmp_path, layout, 6, overwrite=True)
+    assert verify(path, against=make(seed=1))==[]
+
+
 def test_a_full_disk_is_found_before_and_during_the_work(tmp_path, monkeypatch):
     ds = make()
     monkeypatch.setattr(arrays.shutil, 'disk_usage', lambda path: SimpleNamespace(free=1000))

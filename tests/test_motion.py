@@ -1,5 +1,5 @@
 "Motion models against plain Python versions, one digit and one frame at a time, with the same random words"
-import copy, math, pickle, random
+import copy, math, pickle, random, warnings
 
 import pytest
 import torch
@@ -693,3 +693,13 @@ def test_paths_are_the_same_however_many_segments_are_kept(fonts, monkeypatch):
     monkeypatch.setattr(module, '_BLOCK', 7)
     for a,b in zip(expected, (ds.draw(indices=range(9)), ds.draw(indices=range(9), times=[7.3,0,2.5,100,3]))):
         assert torch.equal(a.translate, b.translate) and torch.equal(a.bounces, b.bounces)
+
+
+def test_a_misspelt_parameter_of_an_own_motion_is_warned_of():
+    def drift(rng, num_digits, times, *, speed=1, period=20, **rest): return dict(translate=speed*times[:,None]*rng.uniform(num_digits, 1, 2))
+    make = lambda **params: MovingMNIST(digits='fonts', motion=drift, motion_params=params, num_frames=3, normalize=False, seed=0)
+    with pytest.warns(UserWarning, match="motion_params has 'spead', which motion=drift does not name. Did you mean 'speed'?") as seen: make(spead=2)
+    assert seen[0].filename==__file__
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        make(speed=2, other=1) # Names that resemble none may be meant for `**rest`

@@ -79,6 +79,13 @@ def test_arguments_are_checked_immediately(ds, wrong, message):
 def test_zero_batches(ds): assert list(ds.batches(0))==[]
 
 
+def test_batches_have_a_length_if_they_end(ds):
+    batches = ds.batches(3, bs=2)
+    next(batches)
+    assert len(batches)==3 and len(list(batches))==2
+    with pytest.raises(TypeError, match='no end.*ds.batches'): len(ds.batches(bs=2))
+
+
 @pytest.mark.parametrize('ending', ['', 'sys.exit(3)', 'raise RuntimeError'])
 def test_the_interpreter_exits_with_an_open_iterator(ending):
     code = f"import sys\nfrom torch_moving_mnist.data import MovingMNIST\nds = MovingMNIST(digits='fonts', seed=0)\nstream = ds.batches(bs=64, prefetch=4)\nnext(stream)\n{ending}"

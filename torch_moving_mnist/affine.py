@@ -50,14 +50,14 @@ def affine_matrix(
     if stretch is None: stretch = torch.ones_like(scale)
     pose = angle,translate,scale,shear,stretch
     (u,v),(x,y) = _centre(digit_size), _centre(canvas_size)
-    on = angle.device.type
-    if any(o.requires_grad for o in pose) or on!='cpu' and not (on=='cuda' and has_triton()):
+    on = {o.device.type for o in pose}
+    if any(o.requires_grad for o in pose) or not (on=={'cpu'} or on=={'cuda'} and has_triton()):
         a,b,c,d = _entries(angle, scale, shear, stretch)
         x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
         zero = torch.zeros_like(x)
         return torch.stack([a, b, x, c, d, y, zero, zero, zero + 1], -1).unflatten(-1, (3,3))
     if not angle.shape==scale.shape==stretch.shape==translate.shape[:-1]==shear.shape[:-1]: pose = _spread(*pose)
-    if on=='cuda':
+    if on=={'cuda'}:
         from torch_moving_mnist.loops_cuda import pose_matrices
         return pose_matrices(*pose, (u,v,x,y)).to(_result_type(pose))
     from torch_moving_mnist.loops import pose_matrices

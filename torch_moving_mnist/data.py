@@ -6,7 +6,7 @@
 __all__ = ['check_attribute', 'describe_dataset', 'MovingMNIST']
 
 # %% ../nbs/40_data.ipynb #0d1cc2dc
-import contextlib, copy, functools, math, os, warnings
+import contextlib, copy, functools, math, os
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from torchvision import tv_tensors
 
 from .checks import (
     MAX_FRAMES, check_canvas_size, check_choice, check_color, check_count, check_device, check_drift, check_flag, check_function,
-    check_indices, check_lifetime, check_normalize, check_num_digits, check_times, edit_distance, out_of_range, shorten)
+    check_indices, check_lifetime, check_normalize, check_num_digits, check_times, edit_distance, out_of_range, shorten, warn)
 from .corrupt import check_corrupt, check_corrupt_params, corrupt_frames
 from .digits import (
     FITS, SPLITS, Digits, check_digit_size, fit_pictures, ink_boxes, ink_circles, load_digits, load_pictures)
@@ -346,7 +346,7 @@ class MovingMNIST(Dataset):
 
     def _warn_of_alpha(self):
         if self.pictures is None or self.digits.images.shape[1]<4 or has_opacity(self.composite): return
-        warnings.warn(f"composite={self.composite!r} does not use the alpha of digits before a background; expected 'over'", stacklevel=3)
+        warn(f"composite={self.composite!r} does not use the alpha of digits before a background; expected 'over'")
 
     def _try_to_corrupt(self, corrupt, params):
         "Refuse now a function that does not return frames, unless that takes much memory"

@@ -16,8 +16,9 @@ import PIL.Image
 import torch
 import torchvision
 from torch import Tensor
+from torch.utils.data import Subset
 
-from .checks import check_choice, check_count, check_length, shorten
+from .checks import check_choice, check_count, check_length, shorten, warn
 
 # %% ../nbs/11_digits.ipynb #47191dee
 SPLITS = 'train', 'valid', 'test'
@@ -322,20 +323,26 @@ def _from_family(name, path, train, download):
     kind = getattr(FAMILY[name], 'func', FAMILY[name]).__name__
     folder = os.path.join(path, kind)
     raw = os.path.join(folder, 'raw')
-    remedy = f"Put the unpacked files of torchvision's {kind} into {raw!r}, or use digits='fonts', which needs no data"
+    above = next((o for o in Path(path).absolute().parents[:2] if (o/kind/'raw').is_dir()), None)
+    remedy = f"Did you mean path={str(above)!r}?" if above else (
+        f"Put the unpacked files of torchvision's {kind} into {raw!r}, or use digits='fonts', which needs no data")
     try: return _open(name, path, train)
     except Exception as e:
         if 'Dataset not found' not in str(e):
             raise RuntimeError(f"path={shorten(path)} holds a damaged {kind}: {e!r}. Delete {folder!r} and run again to download it") from e
     if not download: raise RuntimeError(f"path={shorten(path)} holds no {kind}, and download=False. {remedy}")
+    new = not os.path.exists(path)
     try: os.makedirs(path, exist_ok=True)
     except OSError as e: raise RuntimeError(f"path={shorten(path)} cannot be created: {e}. {remedy}") from e
     if not os.access(path, os.W_OK): raise RuntimeError(f"path={shorten(path)} holds no {kind} and cannot be written to. {remedy}")
-    with _one_at_a_time(os.path.join(path, f'.download-{kind}.lock')):
-        with contextlib.suppress(Exception): return _open(name, path, train) # Another process was first
-        try: _download(name, path, train)
-        except Exception as e:
-            raise RuntimeError(f"{kind} could not be downloaded into path={shorten(path)}: {' '.join(str(e).split())}. {remedy}") from e
+    try:
+        with _one_at_a_time(os.path.join(path, f'.download-{kind}.lock')):
+            with contextlib.suppress(Exception): return _open(name, path, train) # Another process was first
+            _download(name, path, train)
+    except Exception as e:
+        if new: # Leave no empty folder behind
+            with contextlib.suppress(OSError): os.rmdir(path)
+        raise RuntimeError(f"{kind} could not be downloaded into path={shorten(path)}: {' '.join(str(e).split())}. {remedy}") from e
     return _open(name, path, train)
 
 # %% ../nbs/11_digits.ipynb #4cd0ec6a
@@ -403,7 +410,9 @@ def load_digits(
         if isinstance(digits, str):
             draw,origin = _DRAWN[digits]
             pair,name = draw(),digits
-        else: pair,name,origin = _from_user(digits, size), 'custom', f'given as a {type(digits).__name__}'
+        else:
+            kind = type(digits).__name__
+            pair,name,origin = _from_user(digits, size), 'custom', f"given as {'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
         def part(split): return [None if o is None else o[partition(len(pair[0]), split)] for o in pair]
     images,labels = part(split)
     kept = not_among(images, [part(o)[0] for o in order[:order.index(split)]])
@@ -411,6 +420,7 @@ def load_digits(
     if not len(images):
         n = len(kept) or len(pair[0])
         raise ValueError(f"digits has {n} images, which leaves none for split={shorten(split)}; expected more images that are not copies")
+    if name=='custom' and labels is not None: _warn_of_order(labels, pair[1], split)
     if classes is not None: images,labels = _of_classes(images, labels, classes)
     if size is not None: images = _resize(images, size)
     names = _NAMES.get(name) if isinstance(digits, str) else _names_of(digits, pair[1])
@@ -435,9 +445,17 @@ def _are_arrays(digits):
     return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and getattr(digits[0], 'ndim', 0)>=3
             and getattr(digits[1], 'ndim', 0)<3 and (len(digits)==2 or not hasattr(digits[2], 'ndim')))
 
+def _warn_of_order(labels, everything, split):
+    "Warn where a split lacks classes that it would have if the images were shuffled"
+    values,counts = everything.unique(return_counts=True)
+    lacking = values[(counts>=14) & ~torch.isin(values, labels)].tolist()
+    if lacking:
+        warn(f"split={split!r} has no image of the classes {shorten(lacking)}: images are divided in their order; expected shuffled images")
+
 def _names_of(digits, labels):
     "Words for the labels, from the third of (images, labels, names), or a dataset's `classes`; None where there are none"
     given = _are_arrays(digits) and len(digits)==3
+    while isinstance(digits, Subset): digits = digits.dataset
     names = digits[2] if given else getattr(digits, 'classes', None)
     numbered = isinstance(names, list) and all(re.match(r'\d+ - ', str(o)) for o in names)
     if numbered and not given: return None # '6 - six', as in torchvision's MNIST

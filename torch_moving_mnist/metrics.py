@@ -9,7 +9,7 @@ __all__ = ['WINDOWS', 'CONVENTIONS', 'frame_sum', 'frame_mean', 'psnr_of', 'as_l
            'mean_frame', 'baselines', 'Evaluation', 'evaluate']
 
 # %% ../nbs/50_metrics.ipynb #485b235b
-import copy, dataclasses, json, warnings
+import copy, dataclasses, json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .checks import check_choice, check_count, check_flag, check_indices, check_number, shorten
+from .checks import check_choice, check_count, check_flag, check_indices, check_number, shorten, warn
 from .scene import select_frames, with_fields
 from .utils import atomic_path, progress_bar
 
@@ -268,8 +268,7 @@ def _check_videos(pred, true, rule, convention):
     if not pred.isfinite().all(): raise ValueError(f"pred contains {pred[~pred.isfinite()][0].item()}; expected finite numbers")
     least,most = (o.item() for o in pred.detach().aminmax())
     if least<-1 or most>2:
-        warnings.warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised, or in bytes?",
-                      stacklevel=3)
+        warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised, in bytes, or extrapolated without a limit?")
 
 # %% ../nbs/50_metrics.ipynb #66e86937
 _COLUMNS = 'mse', 'mae', 'ssim', 'psnr'
@@ -551,7 +550,7 @@ def evaluate(predict: Callable[[Tensor], Tensor], ds: Any, *, n: int | None = No
         If an argument is wrong, or `predict` returns something else than the frames to predict.
     """
     if not callable(predict): raise TypeError(f"predict={shorten(predict)}; expected a function of frames")
-    if getattr(predict, 'training', False): warnings.warn('predict is a module in training mode; expected predict.eval()', stacklevel=2)
+    if getattr(predict, 'training', False): warn('predict is a module in training mode; expected predict.eval()')
     ds = frames_only(ds)
     rule = CONVENTIONS[check_choice('convention', convention, CONVENTIONS)]
     context,samples,bs = check_context(ds, context),check_count('samples', samples, 1, 2**16),check_count('bs', bs, 1, 2**20)

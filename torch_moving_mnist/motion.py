@@ -8,7 +8,7 @@ __all__ = ['affine_params', 'velocity_params', 'MOTIONS', 'NEUTRAL', 'check_affi
            'trajgru', 'check_room', 'collide', 'Motion', 'check_motion', 'check_pose']
 
 # %% ../nbs/20_motion.ipynb #4cd1bf54
-import contextlib, dataclasses, functools, inspect, math
+import contextlib, dataclasses, difflib, functools, inspect, math
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .affine import affine_matrix, pose_of_entries, power_of_entries
-from .checks import MAX_FRAMES, check_choice, check_count, check_flag, check_number, check_params, check_range, shorten
+from .checks import MAX_FRAMES, check_choice, check_count, check_flag, check_number, check_params, check_range, shorten, warn
 from .rng import Philox, below, cached_tensor, normal
 from .utils import has_triton
 
@@ -160,7 +160,7 @@ def bounce(rng, num_digits, times, *, canvas_size, digit_size, speed, noise=0, n
     steps = _noisy_steps(rng, heading, speed, noise, noisy_frames, T) if noise else speed*heading[:,None]
     if u.device.type=='cpu':
         from torch_moving_mnist.loops import clamped_paths
-        found = torch.empty(*u.shape[:2], T, 2, dtype=torch.float64),torch.empty(*u.shape[:2], T, dtype=torch.uint8)
+        found = u.new_empty(*u.shape[:2], T, 2),u.new_empty(*u.shape[:2], T, dtype=torch.uint8)
         clamped_paths(*(o.numpy() for o in (u, steps, free, *found)))
     elif u.device.type=='cuda' and has_triton():
         from torch_moving_mnist.loops_cuda import clamped_paths
@@ -437,10 +437,15 @@ def _check_signature(model, params):
             raise ValueError(f"key of motion_params={key!r} is an argument that the library passes; expected another name")
     given = [*_GIVEN, *sorted(model.asks - {'ink'}), *params]
     with contextlib.suppress(ValueError): # Some callables have no signature
-        try: inspect.signature(model.draw, follow_wrapped=False).bind_partial(None, 1, None, **dict.fromkeys(given))
+        signature = inspect.signature(model.draw, follow_wrapped=False)
+        try: signature.bind_partial(None, 1, None, **dict.fromkeys(given))
         except TypeError as e:
             raise TypeError(f"motion={model.own} cannot be called: {e}; "
                             "expected a function of (rng, num_digits, times, *, its own parameters, **_)") from None
+        named = [k for k,o in signature.parameters.items() if o.kind!=o.VAR_KEYWORD and k not in (*_GIVEN, *model.asks)]
+        for key in {*params} - {*named}: # `**_` would swallow it
+            for near in difflib.get_close_matches(key, named[3:], 1):
+                warn(f"motion_params has {key!r}, which motion={model.own} does not name. Did you mean {near!r}?")
 
 _GIVEN = 'num_frames', 'canvas_size', 'digit_size', 'ink'
 _UNSET = affine_params # An argument `affine_params` that is this object counts as not given

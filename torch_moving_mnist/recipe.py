@@ -7,11 +7,11 @@ __all__ = ['describe_pictures', 'recipe_of', 'digest', 'check_keys', 'settings_o
            'protocol_of']
 
 # %% ../nbs/32_recipe.ipynb #393268ed
-import hashlib, json, warnings
+import hashlib, json
 from collections.abc import Mapping
 
 from . import __version__
-from .checks import check_choice, shorten
+from .checks import check_choice, shorten, warn
 from .digits import checksum
 from .motion import check_motion
 from .presets import PRESETS
@@ -94,11 +94,10 @@ def settings_of(
     if 'corrupt' in given and not (isinstance(settings['corrupt'], dict) and callable(given['corrupt'])): del settings['corrupt_params']
     return {**settings, **given}
 
-def warn_of_version(recipe, stacklevel=3):
+def warn_of_version(recipe):
     "Warn where a recipe was made by another version of the library"
     if recipe['version']==__version__: return
-    warnings.warn(f"the recipe was made by version {recipe['version']} of torch_moving_mnist, and this is {__version__}: "
-                  "its sequences may differ", stacklevel=stacklevel)
+    warn(f"the recipe was made by version {recipe['version']} of torch_moving_mnist, and this is {__version__}: its sequences may differ")
 
 # %% ../nbs/32_recipe.ipynb #f3d4d226
 def check_reproduced(

@@ -7,7 +7,7 @@ __all__ = ['rank_and_world', 'place_of_process', 'shard_of_process', 'Cursor', '
            'Batches', 'name_of_iterator', 'Stream', 'StreamIterator']
 
 # %% ../nbs/33_stream.ipynb #1e749674
-import contextlib, itertools, multiprocessing, os, secrets, threading, time, warnings, weakref
+import contextlib, itertools, multiprocessing, os, secrets, threading, time, weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from .checks import check_count, shorten
+from .checks import check_count, shorten, warn
 from .utils import outside_graphs
 
 # %% ../nbs/33_stream.ipynb #522a680c
@@ -51,8 +51,8 @@ def _warn_worker():
     "In a loader worker: warn that a stream which is not shared begins anew with each epoch"
     if get_worker_info() is None or os.getpid() in _warned: return
     _warned.add(os.getpid())
-    warnings.warn("get_batch or batches of a seeded dataset in a DataLoader worker: unless the workers persist, each epoch repeats the "
-                  "first one; use DataLoader(ds.stream(bs, n), batch_size=None, num_workers=…)", stacklevel=5)
+    warn("get_batch or batches of a seeded dataset in a DataLoader worker: unless the workers persist, each epoch repeats the first one; "
+         "use DataLoader(ds.stream(bs, n), batch_size=None, num_workers=…)")
 
 class Cursor:
     "Position of a dataset in the stream"
@@ -173,6 +173,10 @@ class Batches:
         self._handed,self._position,self._source = 0,0,None
 
     def __iter__(self) -> 'Batches': return self
+
+    def __len__(self) -> int:
+        if self._n is None: raise TypeError('the batches have no end; expected a number of batches, as in ds.batches(100)')
+        return self._n
 
     @outside_graphs
     def __next__(self) -> Any:

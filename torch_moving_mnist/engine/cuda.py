@@ -27,10 +27,23 @@ def _pixel(image, x, y, layer: tl.constexpr, C: tl.constexpr, h: tl.constexpr, w
         return tl.where(level>0, 255, 0)
     return tl.load(at + layer*(h*w), inside, 0).to(tl.int32)
 
+@triton.jit
+def _pack(images, index, quads, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, LAYERS: tl.constexpr, COMPOSITE: tl.constexpr,
+          ALL: tl.constexpr, PIXELS: tl.constexpr):
+    item = tl.program_id(0)
+    i = tl.program_id(1)*PIXELS + tl.arange(0, PIXELS)
+    digit = item.to(tl.int64) if ALL else tl.load(index + item)
+    if digit>=0:
+        image = images + digit*(C*h*w)
+        x,y = i % (w+3) - 2,i//(w+3) - 2
+        for layer in tl.static_range(LAYERS):
+            upper = _pixel(image, x, y, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y, layer, C, h, w, COMPOSITE)<<8
+            lower = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)<<8
+            tl.store(quads + (item.to(tl.int64)*LAYERS + layer)*((h+3)*(w+3)) + i, upper | lower<<16, i<(h+3)*(w+3))
+
 @triton.jit(do_not_specialize=['K','T'])
-def _prepare(images, index, matrix, gain, present, quads, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-             CHANNELS: tl.constexpr, LAYERS: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr,
-             PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
+             CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
     parts = tl.cdiv(T, FRAMES)
     slot,part = tl.program_id(0)//parts,tl.program_id(0) % parts
     digit = tl.load(index + slot)
@@ -45,15 +58,6 @@ def _prepare(images, index, matrix, gain, present, quads, box, pose, K, T, H, W,
             ink = tl.load(image + i, i<C*h*w, 0)>0
             top,bottom = tl.where(ink & (y<top), y, top),tl.where(ink & (y>bottom), y, bottom)
             left,right = tl.where(ink & (x<left), x, left),tl.where(ink & (x>right), x, right)
-        if part==0:
-            for layer in tl.static_range(LAYERS):
-                layer_quads = quads + (slot.to(tl.int64)*LAYERS + layer)*((h+3)*(w+3))
-                for start in range(0, (h+3)*(w+3), PIXELS):
-                    i = start + tl.arange(0, PIXELS)
-                    x,y = i % (w+3) - 2,i//(w+3) - 2
-                    upper = _pixel(image, x, y, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y, layer, C, h, w, COMPOSITE)<<8
-                    lower = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)<<8
-                    tl.store(layer_quads + i, upper | lower<<16, i<(h+3)*(w+3))
     # Samples more than one pixel outside the box of the ink contain no ink
     lanes = tl.zeros([FRAMES], tl.float64)
     u0,u1 = lanes + (tl.min(left, 0) - 1),lanes + (tl.max(right, 0) + 1)
@@ -90,13 +94,13 @@ def _prepare(images, index, matrix, gain, present, quads, box, pose, K, T, H, W,
     u,v = a*x0 + b*y0 + s,c*x0 + d*y0 + z
     if not NEAREST: a,b,u,c,d,v = a/(w+2),b/(w+2),(u+1.5)/(w+2),c/(h+2),d/(h+2),(v+1.5)/(h+2)
     p = pose + (6+CHANNELS)*drawn
-    tl.store(p, a.to(tl.float32), mask)
-    tl.store(p + 1, b.to(tl.float32), mask)
-    tl.store(p + 2, u.to(tl.float32), mask)
-    tl.store(p + 3, c.to(tl.float32), mask)
-    tl.store(p + 4, d.to(tl.float32), mask)
-    tl.store(p + 5, v.to(tl.float32), mask)
-    for i in tl.static_range(CHANNELS): tl.store(p + 6 + i, tl.load(gain + pair*CHANNELS + i, mask, 0).to(tl.float32), mask)
+    tl.store(p, a, mask)
+    tl.store(p + 1, b, mask)
+    tl.store(p + 2, u, mask)
+    tl.store(p + 3, c, mask)
+    tl.store(p + 4, d, mask)
+    tl.store(p + 5, v, mask)
+    for i in tl.static_range(CHANNELS): tl.store(p + 6 + i, tl.load(gain + pair*CHANNELS + i, mask, 0).to(tl.float64), mask)
 
 # %% ../../nbs/engine/06_cuda.ipynb #8267737f
 def prepare(
@@ -114,22 +118,25 @@ def prepare(
     Returns
     -------
     quads : Tensor
-        Four pixels in each word, `(B,K,layers,h+3,w+3)` int32; not set where a slot is empty.
+        Four pixels in each word, `(M,layers,h+3,w+3)` int32: of each slot, M = B·K, and not set where a slot is empty; or of all images, if
+        they are fewer than the slots.
     box : Tensor
         First and last column, first and last row that the ink can reach, `(B,T,K,4)` int32.
     pose : Tensor
         For u, then for v: what a step to the right adds, what a step down adds, and the position of the box's first pixel; then the gain
-        of each channel; `(B,T,K,6+channels)` float32.
+        of each channel; `(B,T,K,6+channels)` float64.
     """
     (B,K,T),(C,h,w),channels = matrix.shape[:3],images.shape[1:],gain.shape[-1]
     layers = min(C, 3) + (has_opacity(composite) and (composite,C)!=('over',1)) # A grey level of 'over' is its own opacity
-    quads = index.new_empty(B, K, layers, h+3, w+3, dtype=torch.int32)
+    M = min(len(images), B*K)
+    quads = index.new_empty(M, layers, h+3, w+3, dtype=torch.int32)
     box = index.new_empty(B, T, K, 4, dtype=torch.int32)
-    pose = index.new_empty(B, T, K, 6+channels, dtype=torch.float32)
+    pose = index.new_empty(B, T, K, 6+channels, dtype=torch.float64)
     with torch.cuda.device_of(images):
+        _pack[M,triton.cdiv((h+3)*(w+3), 256)](images, index, quads, C, h, w, layers, composite, M<B*K, PIXELS=256, num_warps=1)
         _prepare[B*K*triton.cdiv(T, 32),](
-            images, index, matrix, gain, index if present is None else present, quads, box, pose, K, T, *size, C, h, w, channels, layers,
-            composite, nearest, present is None, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
+            images, index, matrix, gain, index if present is None else present, box, pose, K, T, *size, C, h, w, channels, nearest,
+            present is None, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
     return quads,box,pose
 
 # %% ../../nbs/engine/06_cuda.ipynb #a0e3ae3e
@@ -153,9 +160,9 @@ def _mean(quad, fx, fy):
 
 # %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
 @triton.jit(do_not_specialize=['K','T','height','width'])
-def _paint(quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width,
-           CHANNELS: tl.constexpr, COLOURS: tl.constexpr, LAYERS: tl.constexpr, PICTURED: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-           COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
+def _paint(quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width,
+           CHANNELS: tl.constexpr, COLOURS: tl.constexpr, LAYERS: tl.constexpr, ALL: tl.constexpr, PICTURED: tl.constexpr,
+           h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
            ROWS: tl.constexpr, COLS: tl.constexpr, TILES: tl.constexpr):
     across = tl.cdiv(W, COLS)
     plane,x0,first = tl.program_id(0)//across,tl.program_id(0) % across*COLS,tl.program_id(1)*(ROWS*TILES)
@@ -173,7 +180,9 @@ def _paint(quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, h
             if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
             left,top = tl.floor(dx),tl.floor(dy)
             bx,by = (dx-left).to(tl.float32),(dy-top).to(tl.float32) # Scalars, not `fx` and `fy`: in Triton a name keeps its type
-            i,j = (left - tl.floor(left/width)*width).to(tl.int32) + x0,(top - tl.floor(top/height)*height).to(tl.int32) + y0
+            dx,dy = left - tl.floor(left/width)*width,top - tl.floor(top/height)*height # Inexact where floats are further apart than pixels
+            i = tl.minimum(tl.maximum(dx, 0.), width - 1.).to(tl.int32) + x0
+            j = tl.minimum(tl.maximum(dy, 0.), height - 1.).to(tl.int32) + y0
             x_0,x_1,y_0,y_1 = (i + col) % width,(i + col + 1) % width,(j + row) % height*width,(j + row + 1) % height*width
             background = pictures + (tl.load(which + b)*PICTURED + channel % PICTURED)*(height*width)
             b0,b1 = tl.load(background + (y_0 + x_0)).to(tl.float32),tl.load(background + (y_0 + x_1)).to(tl.float32)
@@ -195,9 +204,11 @@ def _paint(quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, h
                 touched = 1
                 p,right,down = poses + (6+CHANNELS)*k,x0 - tl.load(boxes + 4*k),y0 - tl.load(boxes + 4*k + 2)
                 a,b_,c,d = tl.load(p),tl.load(p + 1),tl.load(p + 3),tl.load(p + 4)
-                u0,v0 = a*right + (b_*down + tl.load(p + 2)),c*right + (d*down + tl.load(p + 5))
-                u,v = (u0 + b_*row) + a*col,(v0 + d*row) + c*col
-                digit = quads + (b*K + k).to(tl.int64)*(LAYERS*(h+3)*(w+3))
+                u0,v0 = (a*right + (b_*down + tl.load(p + 2))).to(tl.float32),(c*right + (d*down + tl.load(p + 5))).to(tl.float32)
+                u = (u0 + b_.to(tl.float32)*row) + a.to(tl.float32)*col
+                v = (v0 + d.to(tl.float32)*row) + c.to(tl.float32)*col
+                item = tl.load(index + (b*K + k)) if ALL else (b*K + k).to(tl.int64)
+                digit = quads + item*(LAYERS*(h+3)*(w+3))
                 colour = digit + channel % COLOURS*((h+3)*(w+3))
                 # Clamp, round, load
                 if NEAREST:
@@ -211,7 +222,7 @@ def _paint(quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, h
                     at = _at(x, y, w)
                     value = _mean(tl.load(colour + at), fx, fy)
                     cover = _mean(tl.load(digit + COLOURS*((h+3)*(w+3)) + at), fx, fy) if LAYERS>COLOURS else value
-                value *= tl.load(p + 6 + channel)
+                value *= tl.load(p + 6 + channel).to(tl.float32)
                 if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover*(1/255))*canvas
                 elif COMPOSITE=='sum': canvas += value
                 else: canvas = tl.maximum(canvas, value)
@@ -257,8 +268,8 @@ def paint(
     quads,box,pose = prepare(images, index, matrix, gain, size, composite, interpolation=='nearest', present)
     with torch.cuda.device_of(images):
         _paint[B*T*channels*triton.cdiv(W, 32),triton.cdiv(H, 8*4)](
-            quads, box, pose, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],
-            channels, min(C, 3), quads.shape[2], 0 if backdrop is None else pictures.shape[1], h, w,
+            quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],
+            channels, min(C, 3), quads.shape[1], len(quads)<B*K, 0 if backdrop is None else pictures.shape[1], h, w,
             composite, interpolation=='nearest', stats is not None,
             ROWS=8, COLS=32, TILES=4, num_warps=1, num_stages=1, enable_fp_fusion=True)
     return out

@@ -113,7 +113,7 @@ def open_folder(
     if not (folder/'index.json').exists():
         job = job_in(folder)
         if job is None:
-            raise ValueError('it holds no index.json; expected a folder that ds.save has written. Saving to it again restores the index')
+            raise ValueError('it holds no index.json; expected a folder that ds.save has written, with its index')
         of = job['number_of_shards']
         missing = [k for k in range(of) if known_shard(folder, k, of) is None]
         if not missing: raise ValueError('all shards are there, but no index.json; finish_folder writes it')

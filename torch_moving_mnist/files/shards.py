@@ -106,7 +106,7 @@ def begin(
     job:dict,  # What `job_of` returns
 ):
     "Agree with the processes that write into the same folder"
-    found = retried(folder, lambda: job_in(folder) or _describe(folder, job))
+    found = retried(folder, lambda: job_in(folder) or _describe_new(folder, job))
     if {**found, 'seed_drawn': None}=={**job, 'seed_drawn': None}: return
     raise FileExistsError(errno.EEXIST, f'the folder holds another dataset: {differences(job, found)}; '
                           'expected the same arguments, another folder, or overwrite')
@@ -122,6 +122,14 @@ def differences(
     pairs = [(_WORDS[k], job[k], found.get(k)) for k in _WORDS] + [(k, recipe.get(k), other.get(k)) for k in sorted({*recipe, *other})]
     words = [f'{k}={shorten(theirs, 40)} instead of {shorten(ours, 40)}' for k,ours,theirs in pairs if ours!=theirs]
     return ', '.join(words[:4]) + (f' and {len(words)-4} more' if len(words)>4 else '') or 'other sequences from the same recipe'
+
+def _describe_new(folder, job):
+    "Describe the job, unless there are shards that nothing describes"
+    if any(_is_shard(o) for o in folder.glob('shard-*')) and not job_in(folder): # Looked up again: another process may have begun meanwhile
+        raise FileExistsError(errno.EEXIST, 'the folder holds shards without an index.json; expected another folder, or overwrite')
+    return _describe(folder, job)
+
+def _is_shard(path): return re.fullmatch(r'shard-\d+-of-\d+\.([\w.]+\.npy|tar)', path.name)
 
 def _describe(folder, job):
     "Write the description of the job, unless another process does it first"
@@ -334,13 +342,12 @@ def _remove_other(folder, ds, n, of, format):
         finished = (folder/'index.json').exists()
         try: found = job_in(folder)
         except FileExistsError: found = {} # Damaged
-        if found is None: return
-        if not (finished and ds.seed is None): # Otherwise fresh sequences are wanted
+        if found and not (finished and ds.seed is None): # Otherwise fresh sequences are wanted
             job = job_of(with_seed(ds, None if finished else found)[0], n, of, format)
             if {**found, 'seed_drawn': None}=={**job, 'seed_drawn': None}: return
         (folder/'index.json').unlink(missing_ok=True)
         for o in folder.iterdir():
-            if re.fullmatch(r'shard-\d+-of-\d+\.([\w.]+\.npy|tar)', o.name): o.unlink()
+            if _is_shard(o): o.unlink()
         for o in (folder/'.part').iterdir():
             if o.is_dir(): shutil.rmtree(o, ignore_errors=True)
             elif o.suffix!='.lock': o.unlink(missing_ok=True)
