@@ -268,7 +268,8 @@ def _check_videos(pred, true, rule, convention):
     if not pred.isfinite().all(): raise ValueError(f"pred contains {pred[~pred.isfinite()][0].item()}; expected finite numbers")
     least,most = (o.item() for o in pred.detach().aminmax())
     if least<-1 or most>2:
-        warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: is it normalised, in bytes, or extrapolated without a limit?")
+        warn(f"pred ranges from {least:.3g} to {most:.3g}, where black is 0 and white is 1: "
+             "is it normalised, in bytes, or extrapolated without a limit?")
 
 # %% ../nbs/50_metrics.ipynb #66e86937
 _COLUMNS = 'mse', 'mae', 'ssim', 'psnr'
