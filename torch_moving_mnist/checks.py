@@ -48,7 +48,8 @@ def warn(
 ):
     "Warn at the line outside of the library, and of torch, that led here"
     frame,level = sys._getframe(1),2
-    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] in ('torch_moving_mnist','torch'): frame,level = frame.f_back,level+1
+    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] in ('torch_moving_mnist','torch'):
+        frame,level = frame.f_back,level+1
     warnings.warn(message, stacklevel=level)
 
 # %% ../nbs/00_checks.ipynb #d50a0e44
