@@ -1,5 +1,5 @@
 "Python processes that start fast: forks of one that has imported torch, as fresh as those of `python -c` in all else"
-import atexit, json, os, shutil, subprocess, sys, tempfile, textwrap
+import atexit, json, os, shutil, subprocess, sys, tempfile, textwrap, time
 
 SERVER = """
 import json, os, signal, sys, time, types, warnings
@@ -87,3 +87,11 @@ def start(code, *args, warn=(), env={}, cwd=None):
 def run(code, *args, timeout=300, **kw):
     "As `subprocess.run([sys.executable, '-c', code, *args], capture_output=True, text=True)`"
     return start(code, *args, **kw).finish(timeout)
+
+
+def until(condition, seconds=120):
+    "Wait for a condition; a process that should bring it about may have failed"
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic()<deadline, f'nothing happened within {seconds} seconds'
+        time.sleep(.01)

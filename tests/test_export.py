@@ -1,8 +1,9 @@
 "mmnist-export, mmnist-info, mmnist-verify, and files for detection and tracking tools"
-import contextlib, io, json, os, signal, subprocess, sys, time
+import contextlib, io, json, os, signal, subprocess, sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from PIL import Image
@@ -117,7 +118,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     part = tmp_path/'.set.npy.part'/'journal'
-    while not (part.exists() and part.read_text().count('\n')>20): time.sleep(.01)
+    processes.until(lambda: part.exists() and part.read_text().count('\n')>20)
     process.send_signal(signal.SIGINT)
     out,err = process.communicate()
     assert process.returncode==130 and err.rstrip().endswith('mmnist-export: interrupted; the same command goes on where it stopped') and 'Traceback' not in err

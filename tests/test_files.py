@@ -658,7 +658,7 @@ def test_workers_end_soon_after_their_parent(tmp_path):
     if not child:
         make(length=2000).save(tmp_path/'set', n=2000, shards=800, workers=2, progress=False)
         os._exit(0)
-    while len(list(tmp_path.glob('set/shard-*')))<20: time.sleep(.01)
+    processes.until(lambda: len(list(tmp_path.glob('set/shard-*')))>=20)
     workers = [int(o) for o in open(f'/proc/{child}/task/{child}/children').read().split()]
     assert len(workers)==2
     os.kill(child, signal.SIGKILL)

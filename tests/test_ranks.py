@@ -187,7 +187,7 @@ def test_a_rank_that_dies_stops_no_other_from_writing(tmp_path):
     "All ranks save the same folder: they share the shards out; one is killed, and the others write everything"
     ranks = [processes.start(SAVE, tmp_path/'store', rank, 3, tmp_path/'set') for rank in range(3)]
     rng = random.Random(0)
-    while len(list((tmp_path/'set').glob('shard-*')))<10: time.sleep(.01)
+    processes.until(lambda: len(list((tmp_path/'set').glob('shard-*')))>=10)
     time.sleep(rng.random()*.3)
     ranks[1].kill()
     ended = [ranks[i].finish(240) for i in (0,2)]
