@@ -4,8 +4,6 @@ from pathlib import Path
 
 import processes
 import pytest
-import torch
-from torch.utils.data import DataLoader
 
 from torch_moving_mnist import stream as streams
 from torch_moving_mnist.data import MovingMNIST

@@ -813,7 +813,7 @@ class MovingMNIST(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        "A short name for the recipe: 12 hexadecimal digits."
+        "A short name for the recipe, whose `length` counts too: 12 hexadecimal digits."
         return digest(self.recipe)
 
     @property
