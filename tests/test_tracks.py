@@ -13,7 +13,7 @@ from torch_moving_mnist.data import MovingMNIST
 from torch_moving_mnist.digits import Digits
 from torch_moving_mnist.engine.reference import boxes_reference, render_reference
 from torch_moving_mnist.scene import Scene, with_fields
-from torch_moving_mnist.truth import POINTS, as_sample, ground_truth
+from torch_moving_mnist.truth import POINTS, ground_truth
 
 FONTS = test_truth.FONTS
 CASES = test_truth.CASES[::7] # Every motion, composite and variant is among them
