@@ -159,6 +159,24 @@ def _mean(quad, fx, fy):
     return upper + fy*(lower - upper)
 
 # %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
+@triton.jit
+def _background(pictures, which, offset, b, frame, channel, x, y, width, height, PICTURED: tl.constexpr, NEAREST: tl.constexpr):
+    "Sample the background image at canvas pixels; it repeats beyond its edges"
+    o = offset + 2*frame.to(tl.int64)
+    dx,dy = tl.load(o).to(tl.float64),tl.load(o + 1).to(tl.float64)
+    if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
+    left,top = tl.floor(dx),tl.floor(dy)
+    fx,fy = (dx-left).to(tl.float32),(dy-top).to(tl.float32)
+    dx,dy = left - tl.floor(left/width)*width,top - tl.floor(top/height)*height # Inexact where floats are further apart than pixels
+    i = tl.minimum(tl.maximum(dx, 0.), width - 1.).to(tl.int32) + x
+    j = tl.minimum(tl.maximum(dy, 0.), height - 1.).to(tl.int32) + y
+    x0,x1,y0,y1 = i % width,(i + 1) % width,j % height*width,(j + 1) % height*width
+    picture = pictures + (tl.load(which + b)*PICTURED + channel % PICTURED)*(height*width)
+    p0,p1 = tl.load(picture + (y0 + x0)).to(tl.float32),tl.load(picture + (y0 + x1)).to(tl.float32)
+    p2,p3 = tl.load(picture + (y1 + x0)).to(tl.float32),tl.load(picture + (y1 + x1)).to(tl.float32)
+    p0,p1 = p0 + fy*(p2 - p0),p1 + fy*(p3 - p1)
+    return p0 + fx*(p1 - p0)
+
 @triton.jit(do_not_specialize=['K','T','height','width'])
 def _paint(quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width,
            CHANNELS: tl.constexpr, COLOURS: tl.constexpr, LAYERS: tl.constexpr, ALL: tl.constexpr, PICTURED: tl.constexpr,
@@ -173,22 +191,7 @@ def _paint(quads, index, box, pose, pictures, which, offset, levels, out, K, T, 
     out += plane.to(tl.int64)*H*W # 64-bit, because a batch can have more than 2³¹ pixels
     for y0 in range(first, tl.minimum(first + ROWS*TILES, H), ROWS):
         canvas,touched = tl.zeros([ROWS*COLS], tl.float32),PICTURED
-        if PICTURED:
-            # Sample the background image, which repeats beyond its edges
-            o = offset + 2*frame.to(tl.int64)
-            dx,dy = tl.load(o).to(tl.float64),tl.load(o + 1).to(tl.float64)
-            if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
-            left,top = tl.floor(dx),tl.floor(dy)
-            bx,by = (dx-left).to(tl.float32),(dy-top).to(tl.float32) # Scalars, not `fx` and `fy`: in Triton a name keeps its type
-            dx,dy = left - tl.floor(left/width)*width,top - tl.floor(top/height)*height # Inexact where floats are further apart than pixels
-            i = tl.minimum(tl.maximum(dx, 0.), width - 1.).to(tl.int32) + x0
-            j = tl.minimum(tl.maximum(dy, 0.), height - 1.).to(tl.int32) + y0
-            x_0,x_1,y_0,y_1 = (i + col) % width,(i + col + 1) % width,(j + row) % height*width,(j + row + 1) % height*width
-            background = pictures + (tl.load(which + b)*PICTURED + channel % PICTURED)*(height*width)
-            b0,b1 = tl.load(background + (y_0 + x_0)).to(tl.float32),tl.load(background + (y_0 + x_1)).to(tl.float32)
-            b2,b3 = tl.load(background + (y_1 + x_0)).to(tl.float32),tl.load(background + (y_1 + x_1)).to(tl.float32)
-            b0,b1 = b0 + by*(b2 - b0),b1 + by*(b3 - b1)
-            canvas = b0 + bx*(b1 - b0)
+        if PICTURED: canvas = _background(pictures, which, offset, b, frame, channel, x0 + col, y0 + row, width, height, PICTURED, NEAREST)
         for start in range(0, K, 32):
             # Test 32 digits: bit k of `near` is 1 if digit `start + k` can reach the tile
             bit = tl.arange(0, 32)
