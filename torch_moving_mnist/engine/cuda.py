@@ -41,27 +41,30 @@ def _pack(images, index, quads, C: tl.constexpr, h: tl.constexpr, w: tl.constexp
             lower = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)<<8
             tl.store(quads + (item.to(tl.int64)*LAYERS + layer)*((h+3)*(w+3)) + i, upper | lower<<16, i<(h+3)*(w+3))
 
-@triton.jit(do_not_specialize=['K','T'])
-def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-             CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
-    parts = tl.cdiv(T, FRAMES)
-    slot,part = tl.program_id(0)//parts,tl.program_id(0) % parts
-    digit = tl.load(index + slot)
-    image = images + digit*(C*h*w)
-    # First and last row and column with ink; if there is no ink, first > last
+@triton.jit
+def _ink_bounds(image, there, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, PIXELS: tl.constexpr):
+    "First and last column and row with ink; first > last if there is no ink"
     top,bottom = tl.full([PIXELS], h, tl.int32),tl.full([PIXELS], -1, tl.int32)
     left,right = tl.full([PIXELS], w, tl.int32),tl.full([PIXELS], -1, tl.int32)
-    if digit>=0:
+    if there:
         for start in range(0, C*h*w, PIXELS):
             i = start + tl.arange(0, PIXELS)
             x,y = i % w,i//w % h
             ink = tl.load(image + i, i<C*h*w, 0)>0
             top,bottom = tl.where(ink & (y<top), y, top),tl.where(ink & (y>bottom), y, bottom)
             left,right = tl.where(ink & (x<left), x, left),tl.where(ink & (x>right), x, right)
+    return tl.min(left, 0),tl.max(right, 0),tl.min(top, 0),tl.max(bottom, 0)
+
+@triton.jit(do_not_specialize=['K','T'])
+def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
+             CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+    parts = tl.cdiv(T, FRAMES)
+    slot,part = tl.program_id(0)//parts,tl.program_id(0) % parts
+    digit = tl.load(index + slot)
+    left,right,top,bottom = _ink_bounds(images + digit*(C*h*w), digit>=0, C, h, w, PIXELS)
     # Samples more than one pixel outside the box of the ink contain no ink
     lanes = tl.zeros([FRAMES], tl.float64)
-    u0,u1 = lanes + (tl.min(left, 0) - 1),lanes + (tl.max(right, 0) + 1)
-    v0,v1 = lanes + (tl.min(top, 0) - 1),lanes + (tl.max(bottom, 0) + 1)
+    u0,u1,v0,v1 = lanes + (left-1),lanes + (right+1),lanes + (top-1),lanes + (bottom+1)
     # Canvas to digit: u = a·x + b·y + s, v = c·x + d·y + z
     t = part*FRAMES + tl.arange(0, FRAMES)
     mask = t<T
