@@ -12,6 +12,9 @@
 # To try the script without a device: DEVICE=cpu.
 set -uo pipefail
 out=${1:?usage: bash tools/cuda_check.sh OUT}
+for o in ${PARTS:=tests benchmark roofline}; do
+    case $o in tests | benchmark | roofline) ;; *) echo "PARTS=$PARTS has $o; expected some of tests, benchmark, roofline" >&2; exit 2 ;; esac
+done
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} wheels=${WHEELS:-wheels} device=${DEVICE:-cuda}
@@ -51,7 +54,7 @@ if [ "$device" = cuda ]; then
 fi
 
 code=0
-part() { case " ${PARTS:-tests benchmark roofline} " in *" $1 "*) ;; *) return 1 ;; esac; }
+part() { case " $PARTS " in *" $1 "*) ;; *) return 1 ;; esac; }
 if part tests; then # Those with "cpu" in their name run the kernels in the interpreter, which needs no device
     timeout "${TEST_SECONDS:-420}" $python -m pytest -o addopts= -p no:cacheprovider -q -rA tests/test_cuda.py -k "${TESTS:-not cpu}" > "$out/tests.txt" 2>&1 || code=$?
     tail -3 "$out/tests.txt"

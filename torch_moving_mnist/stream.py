@@ -175,6 +175,7 @@ class Batches:
     def __iter__(self) -> 'Batches': return self
 
     def __len__(self) -> int:
+        "Number of batches from beginning to end. Raises TypeError if there is no end."
         if self._n is None: raise TypeError('the batches have no end; expected a number of batches, as in ds.batches(100)')
         return self._n
 
