@@ -1,11 +1,12 @@
 """Upper limits for the speed of the CUDA kernels, from their machine code and what a batch makes them do: no device is needed
 
-`python -m benchmarks.roofline` compiles the kernels for the H100 and the H200, counts their instructions, and prints a table. A kernel cannot take less time than
-its instructions need if every scheduler starts one in every cycle, nor less than its bytes need at the speed of a copy.
+`python -m benchmarks.roofline` compiles the kernels for the H100 and the H200, counts the instructions that a batch needs, and prints a table. A kernel cannot
+take less time than its instructions need if every scheduler starts one in every cycle, nor less than its bytes need at the speed of a copy.
 """
-import multiprocessing, os, re, subprocess, tempfile
+import math, multiprocessing, os, re, subprocess, tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 from fastcore.script import call_parse
 
@@ -13,41 +14,75 @@ from fastcore.script import call_parse
 INSTRUCTIONS = 132*4*1.98e9
 # Bytes per second, read and written: a copy reaches nine tenths of the memory's speed
 COPY = dict(H100=.9*3.35e12, H200=.9*4.8e12)
-TILE = 8,32
+TILE = dict(ROWS=8, COLS=32)
 
 
 def blocks(kernel, pointers, constants):
-    "Number of instructions in each basic block of a compiled kernel"
+    "Basic blocks of a compiled kernel: their instructions, and the blocks that may follow them"
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
     names = kernel.arg_names
     kinds = {**pointers, **{k: 'constexpr' for k in constants}}
     source = ASTSource(fn=kernel, signature={k: kinds.get(k, 'i32') for k in names}, constexprs={(names.index(k),): v for k,v in constants.items()},
-                       attrs={(names.index(k),): [['tt.divisibility', 16]] for k in (*pointers,'H','W')})
+                       attrs={(names.index(k),): [['tt.divisibility', 16]] for k in (*pointers,'H','W') if k in names})
     binary = triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm['cubin']
     with tempfile.NamedTemporaryFile(suffix='.cubin') as f:
         f.write(binary)
         f.flush()
         code = subprocess.run([Path(triton.__file__).parent/'backends/nvidia/bin/nvdisasm', '-c', f.name], capture_output=True, text=True, check=True).stdout
-    found = [0]
+    found,labels,branches = [[]],{},{}
     for line in code.splitlines():
-        instruction = re.match(r'\s*/\*[0-9a-f]{4,}\*/\s+(@\S+\s+)?([A-Z0-9_]+)', line)
-        if line.startswith('.L_x'): found.append(0)
-        elif instruction:
-            found[-1] += instruction[2]!='NOP'
-            if instruction[2]=='BRA': found.append(0)
-    return found
+        label = re.match(r'(\.L_x_\d+):', line)
+        instruction = re.match(r'\s*/\*[0-9a-f]{4,}\*/\s+(@\S+\s+)?([A-Z0-9_.]+)', line)
+        if label:
+            found.append([])
+            labels[label[1]] = len(found) - 1
+        elif instruction and instruction[2]!='NOP':
+            found[-1].append(instruction[2])
+            if instruction[2] in ('BRA','EXIT'):
+                target = re.search(r'\.L_x_\d+', line)
+                branches[len(found)-1] = target and target[0],bool(instruction[1]) or ' P' in line or 'UP' in line
+                found.append([])
+    after = [[i+1] if i+1<len(found) else [] for i in range(len(found))]
+    for i,(target,conditional) in branches.items(): after[i] = ([labels[target]] if target else []) + after[i]*conditional
+    return [SimpleNamespace(instructions=o, size=len(o), after=n) for o,n in zip(found, after)]
 
 
-def near(images, index, matrix, gain, size, composite):
-    "Tiles that each digit of each frame can reach, `(B,T,K)`; the kernel that prepares digits runs in Triton's interpreter"
+def cheapest(code, start, stop):
+    "Fewest instructions on a way from the end of block `start` to the end of block `stop`"
+    costs,reached = {start: 0},{}
+    while costs:
+        block = min(costs, key=costs.get)
+        cost = costs.pop(block)
+        for o in code[block].after:
+            if cost + code[o].size<reached.get(o, math.inf): reached[o] = costs[o] = cost + code[o].size
+    return reached[stop]
+
+
+def paint_cost(code):
+    "Fewest instructions for a program, a tile, the first digit in a tile, and a digit in a tile that is copied and one that is sampled"
+    sample = max(range(len(code)), key=lambda i: code[i].size)
+    loops = sorted(((first,last) for last,o in enumerate(code) for first in o.after if first<=sample<=last), key=lambda o: o[1]-o[0])
+    (_,digit),(_,tile) = loops[0],next(o for o in loops if o[1]!=loops[0][1])
+    copy = max((i for i in range(len(code)) if i!=sample), key=lambda i: sum(o.startswith('LDG.E.U8') for o in code[i].instructions))
+    stores = [i for i,o in enumerate(code) if any(name.startswith('STG') for name in o.instructions)]
+    def way(*stops): return sum(cheapest(code, *o) for o in zip(stops, stops[1:]))
+    each,copied,sampled = min(way(tile, o, tile) for o in stores),way(digit, copy, digit),way(digit, sample, digit)
+    first = min(way(tile, digit, o, tile) for o in stores) - min(copied, sampled) - each
+    return code[0].size + way(0, tile) - each,each,first,copied,sampled
+
+
+def visits(images, index, matrix, gain, size, composite):
+    "Tiles with digits, copies and samples of digits in tiles, and digits with samples of a batch; the kernels run in Triton's interpreter"
+    import torch
     from torch_moving_mnist.engine.cuda import prepare
-    box = prepare(images, index, matrix, gain, size, composite, False)[1]
-    first,last = box[...,[0,2]],box[...,[1,3]]
-    tile = box.new_tensor(TILE[::-1])
-    tiles = last//tile - first//tile + 1
-    return ((last>=first).all(-1)*tiles.prod(-1)).double()
+    _,box,pose = prepare(images, index, matrix, gain, size, composite, True) # 'nearest' packs nothing, and the boxes are the same
+    (H,W),copied = size,pose[...,6]==1
+    x,y = torch.arange(0, W, TILE['COLS']),torch.arange(0, H, TILE['ROWS'])
+    near = ((box[...,0,None]<x+TILE['COLS']) & (box[...,1,None]>=x))[...,None,:] & ((box[...,2,None]<y+TILE['ROWS']) & (box[...,3,None]>=y))[...,None]
+    tiles = near.sum((-1,-2))
+    return near.any(2).sum().item(),tiles[copied].sum().item(),tiles[~copied].sum().item(),(~copied).any(1).sum().item()
 
 
 def limits(name, ds, floats, sequences, pool):
@@ -55,24 +90,32 @@ def limits(name, ds, floats, sequences, pool):
     from torch_moving_mnist.engine import cuda
     from torch_moving_mnist.engine.reference import expand_gain
     from torch_moving_mnist.truth import engine_args
-    scene = ds.draw(indices=range(sequences))
-    args = engine_args(scene, ds.digits)
+    args = engine_args(ds.draw(indices=range(sequences)), ds.digits)
     gain = expand_gain(args['gain'], args['images'])
-    reached = pool.submit(near, args['images'], args['index'], args['matrix'], gain, args['size'], ds.composite).result()
-    (H,W),K,(h,w) = args['size'],reached.shape[-1],args['images'].shape[-2:]
-    constants = dict(CHANNELS=1, COLOURS=1, LAYERS=1, ALL=False, PICTURED=0, h=h, w=w, COMPOSITE=ds.composite, NEAREST=False, FLOATS=floats, ROWS=TILE[0], COLS=TILE[1], TILES=4)
-    pointers = dict(quads='*i32', index='*i64', box='*i32', pose='*fp64', pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8')
-    start,*rest = blocks(cuda._paint, pointers, constants)
-    visit = max(rest)
-    tiles = -(-H//TILE[0])*-(-W//TILE[1])
-    # The longest block samples a digit; the blocks after the first and before or after it run once for each tile
-    instructions = start*tiles/4 + (sum(rest) - visit)*tiles + visit*reached.sum(-1).mean().item()
-    each = instructions/(H*W)
+    touched,copied,sampled,packed = pool.submit(visits, args['images'], args['index'], args['matrix'], gain, args['size'], ds.composite).result()
+    (H,W),(B,K,T),(h,w) = args['size'],args['matrix'].shape[:3],args['images'].shape[-2:]
+    pixels,tiles = B*T*H*W,B*T*-(-H//TILE['ROWS'])*-(-W//TILE['COLS'])
+    common = dict(images='*u8', index='*i64', pose='*fp64', quads='*i64', box='*i32')
+    shape = dict(C=1, h=h, w=w, CHANNELS=1, **TILE)
+    def compiled(kernel, constants, **pointers):
+        pointers,constants = {**common, **pointers},{**shape, **constants}
+        return blocks(kernel, {k: v for k,v in pointers.items() if k in kernel.arg_names}, {k: v for k,v in constants.items() if k in kernel.arg_names})
+    paint = compiled(cuda._paint, dict(LAYERS=1, ALL=False, MANY=False, PICTURED=0, COMPOSITE=ds.composite, NEAREST=False, FLOATS=floats),
+                     pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8')
+    program,tile,first,copy,sample = paint_cost(paint)
+    # Both kernels that prepare digits have one long block for the pixels; prepare's handles all of MNIST's, pack's one tile
+    prepare = compiled(cuda._prepare, dict(NEAREST=False, COMPLETE=True, FRAMES=32), matrix='*fp64', gain='*fp64', present='*u8')
+    pack = compiled(cuda._pack, dict(LAYERS=1, COMPOSITE=ds.composite, ALL=False))
+    pack = max(o.size for o in pack)*-(-(h+3)//TILE['ROWS'])*-(-(w+3)//TILE['COLS'])
+    painting = B*T*program + tiles*tile + touched*first + copied*copy + sampled*sample
+    preparing = B*K*-(-T//32)*max(o.size for o in prepare) + packed*pack
+    each = (painting + preparing)/pixels
     written = 4 if floats else 1
-    packed = 4*(h+3)*(w+3)*K/(reached.shape[1]*H*W) # Bytes of quads per pixel, written and read once
-    for card,copy in COPY.items():
-        clone = 2*written/copy
-        yield f'| {name} | {card} | {32*each:.0f} | {each/INSTRUCTIONS/clone:.2f} | {(written + 2*packed)/copy/clone:.2f} | {min(1/max(each/INSTRUCTIONS/clone, (written + 2*packed)/copy/clone), 9):.2f} |'
+    quads = packed*8*(h+3)*(w+3)/pixels # Bytes of quads per pixel, written and read once
+    for card,speed in COPY.items():
+        clone = 2*written/speed
+        time,memory = each/INSTRUCTIONS/clone,(written + 2*quads)/speed/clone
+        yield f'| {name} | {card} | {32*each:.0f} | {time:.2f} | {memory:.2f} | {1/max(time, memory):.2f} |'
 
 
 @call_parse
@@ -90,5 +133,6 @@ def main(
         del os.environ['TRITON_INTERPRET']
         print('| batch | card | instructions per pixel | their time ÷ copy | bytes\' time ÷ copy | output ÷ copy, at most |\n|---|---|---|---|---|---|')
         canonical = MovingMNIST.preset('canonical', **source, seed=0)
-        for name,ds,floats in (('affine, float32', default_dataset(source), True), ('affine, uint8', default_dataset(source), False), ('canonical, uint8', canonical, False)):
+        for name,ds,floats in (('affine, float32', default_dataset(source), True), ('affine, uint8', default_dataset(source), False),
+                               ('canonical, float32', canonical, True), ('canonical, uint8', canonical, False)):
             for line in limits(name, ds, floats, sequences, pool): print(line)

@@ -138,7 +138,7 @@ def test_a_singular_matrix_does_not_affect_other_digits(run):
     assert torch.equal(ours, run(cuda.paint, digits, index[:,::2], matrix[:,::2], gain[:,::2], size)) and ours.max()>0
 
 
-def paint_between_guards(args, stats):
+def paint_between_guards(args):
     "Call `paint` with guard memory around its result: the result, and whether the guards are unchanged"
     blocks,plain = [],torch.Tensor.new_empty
     def new_empty(self, *shape, dtype=None, **other):
@@ -148,7 +148,7 @@ def paint_between_guards(args, stats):
         blocks.append((raw, n))
         return raw[4096:4096+n].view(shape)
     torch.Tensor.new_empty = new_empty
-    try: out = cuda.paint(*args, 'over', 'bilinear', stats)
+    try: out = cuda.paint(*args)
     finally: torch.Tensor.new_empty = plain
     return out, len(blocks), all(bool((raw[:4096]==77).all() and (raw[4096+n:]==77).all()) for raw,n in blocks)
 
@@ -156,10 +156,27 @@ def paint_between_guards(args, stats):
 @pytest.mark.parametrize('stats', [None, ([.1],[.3])], ids=['bytes','floats'])
 @pytest.mark.parametrize('canvas', [(9,9), (33,65), (32,32)], ids=str)
 def test_nothing_is_written_outside_the_result(run, canvas, stats):
-    args = case(2, 1, 2, 2, 3, (9,7), canvas)
-    out,blocks,untouched = run(paint_between_guards, args, stats)
+    args = *case(2, 1, 2, 2, 3, (9,7), canvas),'over','bilinear',stats
+    out,blocks,untouched = run(paint_between_guards, args)
     assert blocks==4 and untouched
-    assert torch.equal(out, run(cuda.paint, *args, 'over', 'bilinear', stats))
+    assert torch.equal(out, run(cuda.paint, *args))
+
+
+@pytest.mark.parametrize('composite,C', [('max',1), ('sum',3), ('over',1), ('opaque',3)])
+def test_copied_and_sampled_digits(run, composite, C):
+    "Digits shifted by whole pixels are copied: always, in all frames but one, or never; and digits that lie between the canvas's pixels"
+    digits,index,matrix,gain,size = case(5, 1, 4, 34, C, (9,8), (12,33), 1., .9, True)
+    matrix[:,:,:,:2,:2] = torch.eye(2)
+    index = index.clamp(min=0)
+    matrix[:,0,:,:2,2] += .3
+    matrix[:,1,33,0,2] += .25
+    matrix[:,2,:,:2,2] = torch.tensor([10,2])
+    for t,(row,column),entry in ((5,(0,0),.5), (6,(0,1),1.), (7,(1,0),1.), (8,(1,1),.5), (9,(1,2),.5)): matrix[:,2,t,row,column] = entry
+    matrix[:,3,::2,:2] = matrix[:,3,::2,:2]*.02 + torch.tensor([0,0,.3])
+    assert len(digits)>=index.numel()
+    out,_,untouched = run(paint_between_guards, (digits,index,matrix,gain,size,composite))
+    assert untouched
+    agree(out, (digits,index,matrix,gain,size), composite)
 
 
 def test_unusual_input_layouts(run):
@@ -233,12 +250,12 @@ COMPILE = textwrap.dedent('''
                            attrs={(names.index(k),): [['tt.divisibility', 16]] for k in aligned})
         return triton.compile(source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=1, num_stages=1, enable_fp_fusion=True)).asm
 
-    prepared = dict(quads='*i32', index='*i64', box='*i32', pose='*fp64')
+    prepared = dict(images='*u8', quads='*i64', index='*i64', box='*i32', pose='*fp64')
     for C,layers,composite,every in ((1,1,'max',True), (1,2,'opaque',False), (3,4,'opaque',True), (4,4,'over',False)):
-        assembly(cuda._pack, dict(images='*u8', index='*i64', quads='*i32'), dict(C=C, h=28, w=21, LAYERS=layers, COMPOSITE=composite, ALL=every, PIXELS=256))
+        assembly(cuda._pack, dict(images='*u8', index='*i64', pose='*fp64', quads='*i64'), dict(C=C, h=28, w=21, CHANNELS=3, LAYERS=layers, COMPOSITE=composite, ALL=every, ROWS=8, COLS=32))
     for real,complete,nearest in (('fp32',True,False), ('fp64',False,True)):
         reals = dict(matrix='*'+real, gain='*'+real, pose='*fp64')
-        assembly(cuda._prepare, dict(reals, images='*u8', index='*i64', present='*u8', box='*i32'), dict(C=3, h=28, w=28, CHANNELS=3, NEAREST=nearest, COMPLETE=complete, PIXELS=256, FRAMES=32))
+        assembly(cuda._prepare, dict(reals, images='*u8', index='*i64', present='*u8', box='*i32'), dict(C=3, h=28, w=28, CHANNELS=3, NEAREST=nearest, COMPLETE=complete, FRAMES=32, ROWS=8, COLS=32))
     assembly(loops_cuda._philox, dict(out='*i64', stream='*i64', low='*i64', high='*i64', seed='u64'), dict(BLOCK=128))
     for real in ('fp32','fp64'):
         pose = {k: '*'+real for k in ('angle','translate','scale','shear','stretch')}
@@ -248,8 +265,8 @@ COMPILE = textwrap.dedent('''
     for composite in ('max', 'sum', 'over', 'opaque'):
         for nearest in (False, True):
             floats,layers,pictured = nearest!=(composite=='max'),dict(over=4, opaque=2).get(composite, 1),nearest or composite=='sum'
-            colours = 3 if composite=='over' else 1
-            constants = dict(CHANNELS=3 if nearest else colours, COLOURS=colours, LAYERS=layers, ALL=nearest, PICTURED=colours*pictured, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32, TILES=4)
+            C,channels = (4,3) if composite=='over' else (1,3 if nearest else 1)
+            constants = dict(CHANNELS=channels, LAYERS=layers, ALL=nearest, MANY=nearest, PICTURED=min(C, 3)*pictured, C=C, h=28, w=28, COMPOSITE=composite, NEAREST=nearest, FLOATS=floats, ROWS=8, COLS=32)
             asm = assembly(cuda._paint, dict(prepared, pictures='*u8', which='*i64', offset='*fp64', levels='*fp32', out='*fp32' if floats else '*u8'), constants, (*prepared, 'levels', 'out', 'H', 'W'))
             print(floats, set(re.findall(r'st\\.global\\S*', asm['ptx'])), 'convert_layout' in asm['ttgir'])''')
 

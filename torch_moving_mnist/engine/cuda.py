@@ -17,51 +17,92 @@ from .reference import effective_composite, has_opacity
 
 # %% ../../nbs/engine/06_cuda.ipynb #46035dfa
 @triton.jit
+def _colour(image, x, y, layer, h: tl.constexpr, w: tl.constexpr):
+    "Pixels of one channel; 0 outside the image"
+    return tl.load(image + layer*(h*w) + (y*w + x), (x>=0) & (x<w) & (y>=0) & (y<h), 0).to(tl.float32)
+
+@triton.jit
+def _opacity(image, x, y, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr):
+    "Opacity of pixels, 0 to 255: alpha or, for 'opaque', 255 where any channel has ink"
+    level = _colour(image, x, y, C-1, h, w)
+    if COMPOSITE=='opaque':
+        for i in tl.static_range(C-1): level += _colour(image, x, y, i, h, w)
+        level = tl.where(level>0, 255., 0.)
+    return level
+
+@triton.jit
 def _pixel(image, x, y, layer: tl.constexpr, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr):
-    "Pixels of a layer: one colour or, behind the colours, opacity: alpha or, for 'opaque', 255 where any channel has ink"
-    inside = (x>=0) & (x<w) & (y>=0) & (y<h)
-    at = image + (y*w + x)
-    if COMPOSITE=='opaque' and layer==min(C, 3):
-        level = tl.load(at, inside, 0)
-        for i in tl.static_range(1, C): level |= tl.load(at + i*(h*w), inside, 0)
-        return tl.where(level>0, 255, 0)
-    return tl.load(at + layer*(h*w), inside, 0).to(tl.int32)
+    "Pixels of a layer: one colour or, behind the colours, opacity"
+    return _colour(image, x, y, layer, h, w) if layer<min(C, 3) else _opacity(image, x, y, C, h, w, COMPOSITE)
 
 @triton.jit
-def _pack(images, index, quads, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, LAYERS: tl.constexpr, COMPOSITE: tl.constexpr,
-          ALL: tl.constexpr, PIXELS: tl.constexpr):
+def _tile(ROWS: tl.constexpr, COLS: tl.constexpr):
+    "Row and column of each pixel of a tile"
+    i = tl.arange(0, ROWS*COLS)
+    return i//COLS,i % COLS
+
+@triton.jit
+def _halves(low, high):
+    "Two numbers as float16, in a 32-bit word"
+    low,high = low.to(tl.float16).to(tl.int16, bitcast=True),high.to(tl.float16).to(tl.int16, bitcast=True)
+    return (low.to(tl.int32) & 0xFFFF) | high.to(tl.int32)<<16
+
+@triton.jit
+def _sampled(pose, slot, K, T, CHANNELS: tl.constexpr):
+    "Whether a frame has samples of a digit between its pixels"
+    found = tl.zeros([32], tl.int32)
+    for start in range(0, T, 32):
+        t = start + tl.arange(0, 32)
+        drawn = (slot//K*T + t).to(tl.int64)*K + slot % K
+        found |= (tl.load(pose + (7+CHANNELS)*drawn + 6, t<T, 1)==0).to(tl.int32)
+    return tl.max(found, 0)!=0
+
+@triton.jit(do_not_specialize=['K','T'])
+def _pack(images, index, pose, quads, K, T, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, CHANNELS: tl.constexpr, LAYERS: tl.constexpr,
+          COMPOSITE: tl.constexpr, ALL: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
     item = tl.program_id(0)
-    i = tl.program_id(1)*PIXELS + tl.arange(0, PIXELS)
     digit = item.to(tl.int64) if ALL else tl.load(index + item)
-    if digit>=0:
-        image = images + digit*(C*h*w)
-        x,y = i % (w+3) - 2,i//(w+3) - 2
-        for layer in tl.static_range(LAYERS):
-            upper = _pixel(image, x, y, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y, layer, C, h, w, COMPOSITE)<<8
-            lower = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE) | _pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)<<8
-            tl.store(quads + (item.to(tl.int64)*LAYERS + layer)*((h+3)*(w+3)) + i, upper | lower<<16, i<(h+3)*(w+3))
+    needed = True if ALL else (digit>=0) & _sampled(pose, item, K, T, CHANNELS)
+    if needed:
+        image,quads = images + digit*(C*h*w),quads + item.to(tl.int64)*(LAYERS*(h+3)*(w+3))
+        row,col = _tile(ROWS, COLS)
+        for y0 in range(0, h+3, ROWS):
+            for x0 in range(0, w+3, COLS):
+                x,y = x0 + col - 2,y0 + row - 2
+                for layer in tl.static_range(LAYERS):
+                    p0,p1 = _pixel(image, x, y, layer, C, h, w, COMPOSITE),_pixel(image, x + 1, y, layer, C, h, w, COMPOSITE)
+                    p2,p3 = _pixel(image, x, y + 1, layer, C, h, w, COMPOSITE),_pixel(image, x + 1, y + 1, layer, C, h, w, COMPOSITE)
+                    # Sums and differences along the diagonals
+                    s,t,d,e = p0 + p3,p1 + p2,p3 - p0,p1 - p2
+                    first,second = _halves((s + t)*.25, (d + e)*.5),_halves((d - e)*.5, s - t)
+                    quad = (first.to(tl.int64) & 0xFFFFFFFF) | second.to(tl.int64)<<32
+                    tl.store(quads + layer*((h+3)*(w+3)) + (y + 2)*(w+3) + (x + 2), quad, (y<=h) & (x<=w))
 
 @triton.jit
-def _ink_bounds(image, there, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, PIXELS: tl.constexpr):
+def _rint(x): return (x + 6755399441055744.) - 6755399441055744.
+
+@triton.jit
+def _ink_bounds(image, there, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
     "First and last column and row with ink; first > last if there is no ink"
-    top,bottom = tl.full([PIXELS], h, tl.int32),tl.full([PIXELS], -1, tl.int32)
-    left,right = tl.full([PIXELS], w, tl.int32),tl.full([PIXELS], -1, tl.int32)
+    row,col = _tile(ROWS, COLS)
+    left,right,top,bottom = row*0 + w,row*0 - 1,row*0 + h,row*0 - 1
     if there:
-        for start in range(0, C*h*w, PIXELS):
-            i = start + tl.arange(0, PIXELS)
-            x,y = i % w,i//w % h
-            ink = tl.load(image + i, i<C*h*w, 0)>0
-            top,bottom = tl.where(ink & (y<top), y, top),tl.where(ink & (y>bottom), y, bottom)
-            left,right = tl.where(ink & (x<left), x, left),tl.where(ink & (x>right), x, right)
+        for x0 in range(0, w, COLS):
+            for y0 in range(0, h, ROWS):
+                x,y = x0 + col,y0 + row
+                ink = _opacity(image, x, y, C, h, w, 'opaque')>0
+                left,right = tl.minimum(left, tl.where(ink, x, w)),tl.maximum(right, tl.where(ink, x, -1))
+                top,bottom = tl.minimum(top, tl.where(ink, y, h)),tl.maximum(bottom, tl.where(ink, y, -1))
     return tl.min(left, 0),tl.max(right, 0),tl.min(top, 0),tl.max(bottom, 0)
 
 @triton.jit(do_not_specialize=['K','T'])
 def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
-             CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, PIXELS: tl.constexpr, FRAMES: tl.constexpr):
+             CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, FRAMES: tl.constexpr,
+             ROWS: tl.constexpr, COLS: tl.constexpr):
     parts = tl.cdiv(T, FRAMES)
     slot,part = tl.program_id(0)//parts,tl.program_id(0) % parts
     digit = tl.load(index + slot)
-    left,right,top,bottom = _ink_bounds(images + digit*(C*h*w), digit>=0, C, h, w, PIXELS)
+    left,right,top,bottom = _ink_bounds(images + digit*(C*h*w), digit>=0, C, h, w, ROWS, COLS)
     # Samples more than one pixel outside the box of the ink contain no ink
     lanes = tl.zeros([FRAMES], tl.float64)
     u0,u1,v0,v1 = lanes + (left-1),lanes + (right+1),lanes + (top-1),lanes + (bottom+1)
@@ -88,22 +129,27 @@ def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.
     rx,ry = tl.where(good, tl.abs(m00)*ru + tl.abs(m01)*rv, -1.),tl.where(good, tl.abs(m10)*ru + tl.abs(m11)*rv, -1.)
     x0,y0 = tl.ceil(tl.minimum(tl.maximum(x - rx, 0.), W + 0.)),tl.ceil(tl.minimum(tl.maximum(y - ry, 0.), H + 0.))
     drawn = (slot//K*T + t).to(tl.int64)*K + slot % K # The digits of a frame are next to each other
+    x1,y1 = tl.floor(tl.minimum(tl.maximum(x + rx, -1.), W - 1.)),tl.floor(tl.minimum(tl.maximum(y + ry, -1.), H - 1.))
     q = box + 4*drawn
     tl.store(q, x0.to(tl.int32), mask)
-    tl.store(q + 1, tl.floor(tl.minimum(tl.maximum(x + rx, -1.), W - 1.)).to(tl.int32), mask)
+    tl.store(q + 1, x1.to(tl.int32), mask)
     tl.store(q + 2, y0.to(tl.int32), mask)
-    tl.store(q + 3, tl.floor(tl.minimum(tl.maximum(y + ry, -1.), H - 1.)).to(tl.int32), mask)
+    tl.store(q + 3, y1.to(tl.int32), mask)
     # The box's first pixel in the digit
     u,v = a*x0 + b*y0 + s,c*x0 + d*y0 + z
-    if not NEAREST: a,b,u,c,d,v = a/(w+2),b/(w+2),(u+1.5)/(w+2),c/(h+2),d/(h+2),(v+1.5)/(h+2)
-    p = pose + (6+CHANNELS)*drawn
+    shifted = (a==1) & (b==0) & (c==0) & (d==1) & (_rint(u)==u) & (_rint(v)==v)
+    if not NEAREST:
+        across,down,before = tl.where(shifted, 1., 1/(w+2)),tl.where(shifted, 1., 1/(h+2)),tl.where(shifted, 0., 1.5)
+        a,b,u,c,d,v = a*across,b*across,(u+before)*across,c*down,d*down,(v+before)*down
+    p = pose + (7+CHANNELS)*drawn
     tl.store(p, a, mask)
     tl.store(p + 1, b, mask)
     tl.store(p + 2, u, mask)
     tl.store(p + 3, c, mask)
     tl.store(p + 4, d, mask)
     tl.store(p + 5, v, mask)
-    for i in tl.static_range(CHANNELS): tl.store(p + 6 + i, tl.load(gain + pair*CHANNELS + i, mask, 0).to(tl.float64), mask)
+    tl.store(p + 6, tl.where(good, shifted.to(tl.float64), 1.), mask)
+    for i in tl.static_range(CHANNELS): tl.store(p + 7 + i, tl.load(gain + pair*CHANNELS + i, mask, 0).to(tl.float64), mask)
 
 # %% ../../nbs/engine/06_cuda.ipynb #8267737f
 def prepare(
@@ -121,45 +167,58 @@ def prepare(
     Returns
     -------
     quads : Tensor
-        Four pixels in each word, `(M,layers,h+3,w+3)` int32: of each slot, M = B·K, and not set where a slot is empty; or of all images, if
-        they are fewer than the slots.
+        Mean, change to the right, change down and twist of four pixels in each word, `(M,layers,h+3,w+3)` int64: of each slot,
+        M = B·K, and not set where no frame needs them; or of all images, if they are fewer than the slots; or of no image (M = 0) for
+        nearest sampling.
     box : Tensor
         First and last column, first and last row that the ink can reach, `(B,T,K,4)` int32.
     pose : Tensor
-        For u, then for v: what a step to the right adds, what a step down adds, and the position of the box's first pixel; then the gain
-        of each channel; `(B,T,K,6+channels)` float64.
+        For u, then for v: what a step to the right adds, what a step down adds, and the position of the box's first pixel; then 0 if
+        the frame samples the digit between its pixels, 1 if it copies or does not show it; then the gain of each channel;
+        `(B,T,K,7+channels)` float64.
     """
     (B,K,T),(C,h,w),channels = matrix.shape[:3],images.shape[1:],gain.shape[-1]
     layers = min(C, 3) + (has_opacity(composite) and (composite,C)!=('over',1)) # A grey level of 'over' is its own opacity
-    M = min(len(images), B*K)
-    quads = index.new_empty(M, layers, h+3, w+3, dtype=torch.int32)
+    M = 0 if nearest else min(len(images), B*K)
+    quads = index.new_empty(M, layers, h+3, w+3)
     box = index.new_empty(B, T, K, 4, dtype=torch.int32)
-    pose = index.new_empty(B, T, K, 6+channels, dtype=torch.float64)
+    pose = index.new_empty(B, T, K, 7+channels, dtype=torch.float64)
     with torch.cuda.device_of(images):
-        _pack[M,triton.cdiv((h+3)*(w+3), 256)](images, index, quads, C, h, w, layers, composite, M<B*K, PIXELS=256, num_warps=1)
         _prepare[B*K*triton.cdiv(T, 32),](
             images, index, matrix, gain, index if present is None else present, box, pose, K, T, *size, C, h, w, channels, nearest,
-            present is None, PIXELS=256, FRAMES=32, num_warps=1, enable_fp_fusion=True)
+            present is None, FRAMES=32, ROWS=8, COLS=32, num_warps=1, enable_fp_fusion=True)
+        if M>0: _pack[M,](images, index, pose, quads, K, T, C, h, w, channels, layers, composite, M<B*K, ROWS=8, COLS=32, num_warps=1)
     return quads,box,pose
 
 # %% ../../nbs/engine/06_cuda.ipynb #a0e3ae3e
 @triton.jit
-def _rint64(x): return (x + 6755399441055744.) - 6755399441055744.
+def _whole(x):
+    "The integer in `x`, a whole number + 1.5·2²³, which is 0x4B400000 as an integer"
+    return x.to(tl.int32, bitcast=True) - 0x4B400000
 
 @triton.jit
-def _at(x, y, w: tl.constexpr):
-    "Index of the quad in row `y` and column `x`, which are whole numbers + 1.5·2²³; as an integer, that number is 0x4B400000"
-    return (y.to(tl.int32, bitcast=True) - 0x4B400000)*(w+3) + (x.to(tl.int32, bitcast=True) - 0x4B400000)
+def _pixels(image, x, y, channel, LAYERS: tl.constexpr, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr):
+    "Colour and opacity, 0 to 255, of pixels of an image"
+    value = _colour(image, x, y, channel % min(C, 3), h, w)
+    return value,_opacity(image, x, y, C, h, w, COMPOSITE) if LAYERS>min(C, 3) else value
 
 @triton.jit
-def _first(quad): return (quad & 255).to(tl.float32)
+def _number(quad, place: tl.constexpr): return (quad>>(16*place)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
 
 @triton.jit
-def _mean(quad, fx, fy):
-    "The weighted mean of a quad's pixels"
-    upper = _first(quad) + fx*(_first(quad>>8) - _first(quad))
-    lower = _first(quad>>16) + fx*(_first(quad>>24) - _first(quad>>16))
-    return upper + fy*(lower - upper)
+def _mean(quad, x, y):
+    "The weighted mean of a quad's pixels at a distance of (x,y), ±0.5, from their centre"
+    return (_number(quad, 0) + x*_number(quad, 1)) + y*(_number(quad, 2) + x*_number(quad, 3))
+
+@triton.jit
+def _bilinear(quads, u, v, channel, LAYERS: tl.constexpr, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr):
+    "Colour and opacity, 0 to 255, at scaled positions in an image"
+    u,v = tl.minimum(tl.maximum(u, 0.), 1.),tl.minimum(tl.maximum(v, 0.), 1.)
+    x,y = u*(w+2.) + 12582912.,v*(h+2.) + 12582912.
+    fx,fy = u*(w+2.) - (x - 12582912.),v*(h+2.) - (y - 12582912.)
+    quad = quads + (_whole(y)*(w+3) + _whole(x))
+    value = _mean(tl.load(quad + channel % min(C, 3)*((h+3)*(w+3))), fx, fy)
+    return value,_mean(tl.load(quad + min(C, 3)*((h+3)*(w+3))), fx, fy) if LAYERS>min(C, 3) else value
 
 # %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
 @triton.jit
@@ -167,7 +226,7 @@ def _background(pictures, which, offset, b, frame, channel, x, y, width, height,
     "Sample the background image at canvas pixels; it repeats beyond its edges"
     o = offset + 2*frame.to(tl.int64)
     dx,dy = tl.load(o).to(tl.float64),tl.load(o + 1).to(tl.float64)
-    if NEAREST: dx,dy = _rint64(dx),_rint64(dy)
+    if NEAREST: dx,dy = _rint(dx),_rint(dy)
     left,top = tl.floor(dx),tl.floor(dy)
     fx,fy = (dx-left).to(tl.float32),(dy-top).to(tl.float32)
     dx,dy = left - tl.floor(left/width)*width,top - tl.floor(top/height)*height # Inexact where floats are further apart than pixels
@@ -180,67 +239,74 @@ def _background(pictures, which, offset, b, frame, channel, x, y, width, height,
     p0,p1 = p0 + fy*(p2 - p0),p1 + fy*(p3 - p1)
     return p0 + fx*(p1 - p0)
 
-@triton.jit(do_not_specialize=['K','T','height','width'])
-def _paint(quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width,
-           CHANNELS: tl.constexpr, COLOURS: tl.constexpr, LAYERS: tl.constexpr, ALL: tl.constexpr, PICTURED: tl.constexpr,
-           h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
-           ROWS: tl.constexpr, COLS: tl.constexpr, TILES: tl.constexpr):
-    across = tl.cdiv(W, COLS)
-    plane,x0,first = tl.program_id(0)//across,tl.program_id(0) % across*COLS,tl.program_id(1)*(ROWS*TILES)
+@triton.jit
+def _positions(pose, right, down, row, col):
+    "Positions in a digit of the tile's pixels, if its corner is `right` and `down` of the digit's box; float64 up to the corner"
+    a,b,c,d = tl.load(pose),tl.load(pose + 1),tl.load(pose + 3),tl.load(pose + 4)
+    u,v = (a*right + (b*down + tl.load(pose + 2))).to(tl.float32),(c*right + (d*down + tl.load(pose + 5))).to(tl.float32)
+    return (u + b.to(tl.float32)*row) + a.to(tl.float32)*col,(v + d.to(tl.float32)*row) + c.to(tl.float32)*col
+
+@triton.jit
+def _boxes(box, k, K, W, H):
+    "First and last column, first and last row of digits `k`; first > last beyond the last digit"
+    q,there = box + 4*k,k<K
+    return tl.load(q, there, W),tl.load(q + 1, there, -1),tl.load(q + 2, there, H),tl.load(q + 3, there, -1)
+
+@triton.jit(do_not_specialize=['K','T','height','width','rows'])
+def _paint(images, quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width, rows,
+           CHANNELS: tl.constexpr, LAYERS: tl.constexpr, ALL: tl.constexpr, MANY: tl.constexpr, PICTURED: tl.constexpr,
+           C: tl.constexpr, h: tl.constexpr, w: tl.constexpr, COMPOSITE: tl.constexpr, NEAREST: tl.constexpr, FLOATS: tl.constexpr,
+           ROWS: tl.constexpr, COLS: tl.constexpr):
+    plane,top = tl.program_id(0),tl.program_id(1)*rows
     frame,channel = plane//CHANNELS,plane % CHANNELS
     b = frame//T
-    row,col = tl.arange(0, ROWS*COLS)//COLS,tl.arange(0, ROWS*COLS) % COLS
-    boxes,poses = box + frame.to(tl.int64)*(4*K),pose + frame.to(tl.int64)*((6+CHANNELS)*K)
+    row,col = _tile(ROWS, COLS)
+    box,pose = box + frame.to(tl.int64)*(4*K),pose + frame.to(tl.int64)*((7+CHANNELS)*K)
     out += plane.to(tl.int64)*H*W # 64-bit, because a batch can have more than 2³¹ pixels
-    for y0 in range(first, tl.minimum(first + ROWS*TILES, H), ROWS):
-        canvas,touched = tl.zeros([ROWS*COLS], tl.float32),PICTURED
-        if PICTURED: canvas = _background(pictures, which, offset, b, frame, channel, x0 + col, y0 + row, width, height, PICTURED, NEAREST)
-        for start in range(0, K, 32):
-            # Test 32 digits: bit k of `near` is 1 if digit `start + k` can reach the tile
-            bit = tl.arange(0, 32)
-            q,there = boxes + 4*(start + bit),start + bit<K
-            near_x = (tl.load(q, there, W)<x0+COLS) & (tl.load(q + 1, there, -1)>=x0)
-            near_y = (tl.load(q + 2, there, H)<y0+ROWS) & (tl.load(q + 3, there, -1)>=y0)
-            near = tl.sum((near_x & near_y).to(tl.int32)<<bit)
-            while near!=0:
-                # The lowest bit: as a float, its exponent is its position + 127
-                lowest = near & -near
-                near ^= lowest
-                k = start + (lowest.to(tl.uint32, bitcast=True).to(tl.float32).to(tl.int32, bitcast=True)>>23) - 127
-                touched = 1
-                p,right,down = poses + (6+CHANNELS)*k,x0 - tl.load(boxes + 4*k),y0 - tl.load(boxes + 4*k + 2)
-                a,b_,c,d = tl.load(p),tl.load(p + 1),tl.load(p + 3),tl.load(p + 4)
-                u0,v0 = (a*right + (b_*down + tl.load(p + 2))).to(tl.float32),(c*right + (d*down + tl.load(p + 5))).to(tl.float32)
-                u = (u0 + b_.to(tl.float32)*row) + a.to(tl.float32)*col
-                v = (v0 + d.to(tl.float32)*row) + c.to(tl.float32)*col
-                item = tl.load(index + (b*K + k)) if ALL else (b*K + k).to(tl.int64)
-                digit = quads + item*(LAYERS*(h+3)*(w+3))
-                colour = digit + channel % COLOURS*((h+3)*(w+3))
-                # Clamp, round, load
-                if NEAREST:
-                    at = _at(tl.minimum(tl.maximum(u, -1.), w + 0.) + 12582914., tl.minimum(tl.maximum(v, -1.), h + 0.) + 12582914., w)
-                    value = _first(tl.load(colour + at))
-                    cover = _first(tl.load(digit + COLOURS*((h+3)*(w+3)) + at)) if LAYERS>COLOURS else value
-                else:
-                    u,v = tl.minimum(tl.maximum(u, 0.), 1.),tl.minimum(tl.maximum(v, 0.), 1.)
-                    x,y = u*(w+2.) + 12582912.,v*(h+2.) + 12582912.
-                    fx,fy = u*(w+2.) - (x - 12582912.) + .5,v*(h+2.) - (y - 12582912.) + .5
-                    at = _at(x, y, w)
-                    value = _mean(tl.load(colour + at), fx, fy)
-                    cover = _mean(tl.load(digit + COLOURS*((h+3)*(w+3)) + at), fx, fy) if LAYERS>COLOURS else value
-                value *= tl.load(p + 6 + channel).to(tl.float32)
-                if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover*(1/255))*canvas
-                elif COMPOSITE=='sum': canvas += value
-                else: canvas = tl.maximum(canvas, value)
-        # Clip, round, store
-        pixel,inside = out + ((y0 + row)*W + (x0 + col)),(y0 + row<H) & (x0 + col<W)
-        if touched:
-            level = (tl.minimum(tl.maximum(canvas, 0.), 255.) + 12582912.).to(tl.int32, bitcast=True) & 255
-            if FLOATS: tl.store(pixel, tl.load(levels + channel*256 + level), inside)
-            else: tl.store(pixel, level.to(tl.uint8), inside)
-        else:
-            if FLOATS: tl.store(pixel, canvas + tl.load(levels + channel*256), inside)
-            else: tl.store(pixel, canvas.to(tl.uint8), inside)
+    bit = tl.arange(0, 32)
+    first_x,last_x,first_y,last_y = _boxes(box, bit, K, W, H)
+    for y0 in range(top, tl.minimum(top + rows, H), ROWS):
+        for x0 in range(0, W, COLS):
+            canvas,touched = tl.zeros([ROWS*COLS], tl.float32),PICTURED
+            x,y = x0 + col,y0 + row
+            if PICTURED: canvas = _background(pictures, which, offset, b, frame, channel, x, y, width, height, PICTURED, NEAREST)
+            for start in range(0, K if MANY else 1, 32):
+                # Bit k of `near` is 1 if digit `start + k` can reach the tile
+                if MANY: first_x,last_x,first_y,last_y = _boxes(box, start + bit, K, W, H)
+                near = tl.sum(((first_x<x0+COLS) & (last_x>=x0) & (first_y<y0+ROWS) & (last_y>=y0)).to(tl.int32)<<bit)
+                while near!=0:
+                    # The lowest bit: as a float, its exponent is its position + 127
+                    lowest = near & -near
+                    near ^= lowest
+                    k = start + (lowest.to(tl.uint32, bitcast=True).to(tl.float32).to(tl.int32, bitcast=True)>>23) - 127
+                    touched,slot = 1,b*K + k
+                    p,right,down = pose + (7+CHANNELS)*k,x0 - tl.load(box + 4*k),y0 - tl.load(box + 4*k + 2)
+                    if tl.load(p + 6)!=0:
+                        image = images + tl.load(index + slot)*(C*h*w)
+                        i,j = col + (right + tl.load(p + 2).to(tl.int32)),row + (down + tl.load(p + 5).to(tl.int32))
+                        value,cover = _pixels(image, i, j, channel, LAYERS, C, h, w, COMPOSITE)
+                    else:
+                        u,v = _positions(p, right, down, row, col)
+                        if NEAREST:
+                            image = images + tl.load(index + slot)*(C*h*w)
+                            i,j = _whole(u + 12582912.),_whole(v + 12582912.) # Outside the image also if positions are too large to round
+                            value,cover = _pixels(image, i, j, channel, LAYERS, C, h, w, COMPOSITE)
+                        else:
+                            item = tl.load(index + slot) if ALL else slot.to(tl.int64)
+                            value,cover = _bilinear(quads + item*(LAYERS*(h+3)*(w+3)), u, v, channel, LAYERS, C, h, w)
+                    value *= tl.load(p + 7 + channel).to(tl.float32)
+                    if COMPOSITE=='over' or COMPOSITE=='opaque': canvas = value + (1 - cover*(1/255))*canvas
+                    elif COMPOSITE=='sum': canvas += value
+                    else: canvas = tl.maximum(canvas, value)
+            # Clip, round, store
+            pixel,inside = out + (y*W + x),(y<H) & (x<W)
+            if touched:
+                level = (tl.minimum(tl.maximum(canvas, 0.), 255.) + 12582912.).to(tl.int32, bitcast=True) & 255
+                if FLOATS: tl.store(pixel, tl.load(levels + channel*256 + level), inside)
+                else: tl.store(pixel, level.to(tl.uint8), inside)
+            else:
+                if FLOATS: tl.store(pixel, canvas + tl.load(levels + channel*256), inside)
+                else: tl.store(pixel, canvas.to(tl.uint8), inside)
 
 # %% ../../nbs/engine/06_cuda.ipynb #dfffe360
 @lru_cache
@@ -271,11 +337,13 @@ def paint(
     out = images.new_empty(B, T, channels, H, W, dtype=torch.uint8 if stats is None else torch.float32)
     levels = images if stats is None else _levels(*map(tuple, stats), channels, images.device)
     present = None if present is None else present.contiguous().view(torch.uint8)
-    quads,box,pose = prepare(images, index, matrix, gain, size, composite, interpolation=='nearest', present)
+    nearest = interpolation=='nearest'
+    quads,box,pose = prepare(images, index, matrix, gain, size, composite, nearest, present)
+    planes,tiles = B*T*channels,triton.cdiv(H, 8)
+    rows = 8*triton.cdiv(tiles, max(1, min(tiles, 16384//max(planes, 1)))) # Enough programs to fill a GPU, if there are so many tiles
     with torch.cuda.device_of(images):
-        _paint[B*T*channels*triton.cdiv(W, 32),triton.cdiv(H, 8*4)](
-            quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:],
-            channels, min(C, 3), quads.shape[1], len(quads)<B*K, 0 if backdrop is None else pictures.shape[1], h, w,
-            composite, interpolation=='nearest', stats is not None,
-            ROWS=8, COLS=32, TILES=4, num_warps=1, num_stages=1, enable_fp_fusion=True)
+        _paint[planes,triton.cdiv(H, rows)](
+            images, quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, *pictures.shape[2:], rows,
+            channels, quads.shape[1], len(images)<B*K, K>32, 0 if backdrop is None else pictures.shape[1], C, h, w, composite, nearest,
+            stats is not None, ROWS=8, COLS=32, num_warps=1, num_stages=1, enable_fp_fusion=True)
     return out
