@@ -43,7 +43,7 @@ def box_muller(a, b):
 
 
 def scalar_noise(frames, words, std):
-    (n,C,H,W),out,block = frames.shape,frames.copy(),-(-frames[0].size//4)*4
+    n,out,block = len(frames),frames.copy(),-(-frames[0].size//4)*4
     for t in range(n):
         w,flat = words[t*block:(t+1)*block],out[t].reshape(-1)
         for i in range(len(flat)):

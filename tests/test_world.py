@@ -350,7 +350,7 @@ def test_a_fitted_background_can_be_replaced_and_refitted():
     for fit in 'tile','mirror','resize':
         ds = make(background=pictures, background_fit=fit)
         recipe = json.loads(json.dumps(ds.recipe))
-        assert recipe['background']['pictures']==[3,3,20,24] and f'3 images 20×24' in repr(ds)
+        assert recipe['background']['pictures']==[3,3,20,24] and '3 images 20×24' in repr(ds)
         assert torch.equal(MovingMNIST.from_recipe(recipe, background=pictures)[3], ds[3])
         for change in dict(img_size=80), dict(background_fit='mirror'), dict(background_fit='resize', img_size=(40,50)):
             again = MovingMNIST.from_recipe(recipe, background=pictures, **change)

@@ -9,7 +9,6 @@ __all__ = ['CORRUPTIONS', 'STREAM', 'add_noise', 'drop_frames', 'cut_hole', 'blu
 # %% ../nbs/23_corrupt.ipynb #43ed3dd9
 import dataclasses, functools, math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torchvision.transforms as T
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
-from torchvision import tv_tensors
 
 from .checks import (
     MAX_FRAMES, check_canvas_size, check_choice, check_color, check_count, check_device, check_drift, check_flag, check_function,

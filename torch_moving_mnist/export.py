@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from fastcore.docments import parse_docstring
 
-from .checks import check_count, shorten
+from .checks import check_count
 from .data import MovingMNIST
 from .files import FORMATS, bytes_to_write, existing_parent, job_in, load, real_folder, save_dataset, verify
 from .presets import PRESETS

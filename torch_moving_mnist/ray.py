@@ -9,7 +9,6 @@ __all__ = ['PATIENCE', 'DELAY', 'BLOCK_BYTES', 'import_ray', 'check_address', 'c
 
 # %% ../nbs/62_ray.ipynb #48d70f72
 import contextlib, functools, itertools, os, secrets, shutil, socket, subprocess, sys, time
-from pathlib import Path
 from typing import Any
 
 import numpy as np

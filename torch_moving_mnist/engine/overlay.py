@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .paint import LANES, draw_background, drift_at, f32
-from .parallel import allocate, parallel_for, workspace
+from .parallel import parallel_for, workspace
 from .reference import Backdrop, backdrop_frames
 from .simd import fetch_add
 from ..jit import advance, compiled, pointer
