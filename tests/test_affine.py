@@ -80,6 +80,15 @@ def test_dtype_follows_torchs_type_promotion(dtypes):
         assert all(o.grad.isfinite().all() for o in pose)
 
 
+def test_reverse_and_forward_mode_give_equal_jacobians():
+    pose = [torch.tensor(o, dtype=torch.float64) for o in ([30.,180,-7], [[3.,4]]*3, [1.,2,1], [[5.,3]]*3, [1.,1,2])]
+    def matrix(*pose): return affine_matrix(*pose[:4], (28,28), (64,48), pose[4])
+    places = tuple(range(5))
+    forward,reverse = (mode(matrix, places)(*pose) for mode in (torch.func.jacfwd, torch.func.jacrev))
+    torch.testing.assert_close(forward, reverse, rtol=1e-12, atol=1e-12)
+    assert all(o.any() for o in forward)
+
+
 @pytest.mark.parametrize('wrong', [dict(translate=(4,3)), dict(translate=(4,)), dict(shear=(4,1)), dict(shear=())])
 def test_points_have_two_coordinates(wrong):
     pose = {**dict(angle=(4,), translate=(4,2), scale=(4,), shear=(4,2)), **wrong}

@@ -12,6 +12,7 @@ import functools, math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from .utils import has_triton
 
@@ -51,7 +52,7 @@ def affine_matrix(
     pose = angle,translate,scale,shear,stretch
     (u,v),(x,y) = _centre(digit_size), _centre(canvas_size)
     on = {o.device.type for o in pose}
-    if any(o.requires_grad for o in pose) or not (on=={'cpu'} or on=={'cuda'} and has_triton()):
+    if _differentiated(pose) or not (on=={'cpu'} or on=={'cuda'} and has_triton()):
         a,b,c,d = _entries(angle, scale, shear, stretch)
         x,y = translate[...,0] + x - a*u - b*v, translate[...,1] + y - c*u - d*v
         zero = torch.zeros_like(x)
@@ -68,6 +69,10 @@ def affine_matrix(
     m = np.empty((angle.size,9))
     pose_matrices(half.reshape(-1), scale.reshape(-1), stretch.reshape(-1), lean.reshape(-1, 2), translate.reshape(-1, 2), (u,v,x,y), m)
     return torch.from_numpy(m).view(*angle.shape, 3, 3).to(_result_type(pose))
+
+def _differentiated(pose):
+    "Whether gradients are required, or tangents of forward-mode differentiation come with the tensors"
+    return any(o.requires_grad or unpack_dual(o).tangent is not None for o in pose)
 
 def _result_type(pose):
     "The dtype that torch's arithmetic on these tensors gives; the default dtype for integers"
