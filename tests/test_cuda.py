@@ -1,6 +1,7 @@
 """The Triton kernels against the reference: in Triton's interpreter on every machine, and on the GPU if there is one"""
 import dataclasses, multiprocessing, os, subprocess, sys, textwrap
 from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def agree(ours, args, composite='max', interpolation='bilinear', whole=False):
 
 CASES = dict(usual=(1, 1, 3, 1, (28,28), (64,64)), odd=(1, 1, 2, 2, (9,14), (41,35)), single=(2, 1, 1, 1, (28,28), (28,28)), crowd=(4, 1, 5, 2, (12,9), (23,30)),
              tiny=(4, 1, 3, 2, (20,20), (30,32), .05), huge=(8, 1, 2, 1, (7,7), (20,33), 30., .8), outside=(13, 1, 3, 3, (16,16), (17,30), 1., 1.3),
-             large=(1, 1, 2, 1, (90,131), (40,50), .4), many=(2, 1, 70, 1, (9,8), (20,40), .8, .9), whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
+             large=(1, 1, 2, 1, (39,70), (30,40), .5), many=(2, 1, 35, 1, (9,8), (20,40), .8, .9), whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
 
 
 def each_with_each(cases):
@@ -177,6 +178,52 @@ def test_copied_and_sampled_digits(run, composite, C):
     out,_,untouched = run(paint_between_guards, (digits,index,matrix,gain,size,composite))
     assert untouched
     agree(out, (digits,index,matrix,gain,size), composite)
+
+
+def paint_with(programs, *args):
+    with mock.patch.object(cuda, 'PROGRAMS', programs): return cuda.paint(*args)
+
+
+@pytest.mark.parametrize('stats', [None, ([.1], [.3])], ids=['bytes','floats'])
+def test_a_program_paints_several_rows_of_tiles(run, stats):
+    args = case(3, 2, 2, 1, 1, (12,9), (43,20))
+    one_row = run(cuda.paint, *args, 'max', 'bilinear', stats)
+    for programs in (1, 2*2, 3*2): # For two planes: all six rows of tiles, three of them, two
+        assert torch.equal(run(paint_with, programs, *args, 'max', 'bilinear', stats), one_row)
+    if stats is None: agree(one_row, args)
+
+
+def packed(*args):
+    "Which slots `prepare` packs, and which digits it marks as copied or not shown"
+    plain = torch.Tensor.new_empty
+    def marked(self, *shape, **other): return plain(self, *shape, **other).fill_(-1) # As float16, four times NaN
+    with mock.patch.object(torch.Tensor, 'new_empty', marked): quads,_,pose = cuda.prepare(*args)
+    return (quads!=-1).flatten(1).any(1),pose[...,6]
+
+
+def test_only_sampled_digits_are_packed(run):
+    digits,index,matrix,gain,size = case(1, 2, 3, 2, 1, (9,8), (20,30), 1., .3, True)
+    index = torch.tensor([[0,1,2],[3,4,-1]])
+    digits = digits[:1].repeat(6, 1, 1, 1)
+    matrix[:] = torch.eye(3)
+    matrix[...,:2,2] = torch.tensor([6,5])
+    matrix[1,1,1,:2,2] += .3 # Sampled in one frame
+    matrix[0,1,:,:2,2] += .3 # Absent
+    matrix[0,2,:,:2] = 0     # Singular
+    matrix[1,2,:,:2,2] += .3 # Empty
+    present = torch.ones(2, 3, 2, dtype=torch.uint8)
+    present[0,1] = 0
+    slots,copied = run(packed, digits, index, matrix, gain, size, 'max', False, present)
+    assert slots.tolist()==[False]*4 + [True, False]
+    assert copied.transpose(1, 2).flatten(0, 1).tolist()==[[1,1]]*4 + [[1,0]] + [[1,1]]
+    frames = run(cuda.paint, digits, index, matrix, gain, size, 'max', 'bilinear', None, None, present.bool())
+    difference = frames.int() - render_reference(digits, index, matrix, size, gain, present=present.bool()).int()
+    assert difference.abs().max()<=1
+
+
+def test_indices_of_32_bits(run):
+    digits,index,*rest = case(3, 1, 2, 1, 1, (12,9), (20,30))
+    assert torch.equal(run(cuda.paint, digits, index.int(), *rest), run(cuda.paint, digits, index, *rest))
 
 
 def test_unusual_input_layouts(run):

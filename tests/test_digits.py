@@ -588,3 +588,16 @@ def test_a_failed_download_leaves_no_folder(tmp_path, monkeypatch):
     for path in (tmp_path/'new', tmp_path):
         with pytest.raises(RuntimeError, match='could not be downloaded.*no network'): load_digits('mnist', path)
     assert list(tmp_path.iterdir())==[]
+
+
+@pytest.mark.parametrize('convert', [Image.fromarray, torch.from_numpy, np.asarray], ids=['PIL','tensor','array'])
+def test_lists_of_images_come_with_labels_and_names(convert):
+    stack = np.random.default_rng(0).integers(1, 256, (30,9,7), dtype=np.uint8)
+    images,labels = [convert(o) for o in stack],[i % 3 for i in range(30)]
+    expected = load_digits((stack, np.array(labels), ['a','b','c']))
+    for given in ((images, labels, ['a','b','c']), [images, torch.tensor(labels), ['a','b','c']]):
+        found = load_digits(given)
+        assert torch.equal(found.images, expected.images) and torch.equal(found.labels, expected.labels) and found.names==('a','b','c')
+    assert torch.equal(load_digits((images, labels)).labels, expected.labels) and torch.equal(load_digits([*zip(images, labels)]).labels, expected.labels)
+    with pytest.raises(ValueError, match='digits has 3 labels; expected 30, one for each image'): load_digits((images, labels[:3]))
+    with pytest.raises(TypeError, match=r"digits\[1\] cannot be used: .*expected an image, or an image and a whole-number label"): load_digits((images[:2], [0,'x']))

@@ -277,7 +277,8 @@ def test_pipes_are_not_waited_for(tmp_path):
     (dict(num_digits=[1,2]), dict(fname='a.npz', layout='srvp'), 'num_digits=.1, 2. with layout'),
     (dict(num_frames=1), dict(fname='a.npz', layout='predrnn'), 'num_frames=1 with layout'),
     ({}, dict(fname='a.h5'), "fname='a.h5' ends in '.h5'; expected .gif, .mkv"),
-    ({}, dict(fname='a.npy', layout='srvp'), "layout='srvp'; expected one of 'npy'"),
+    ({}, dict(fname='a.npy', layout='srvp'), "fname='a.npy' with layout='srvp'; expected a name that ends in '.npz'"),
+    ({}, dict(fname='a.npy', layout='srv'), "layout='srv'; expected one of 'npy'"),
     ({}, dict(fname='a', layout='srvp'), "layout='srvp' with a folder"),
     ({}, dict(fname='a', format='zip'), "format='zip'; expected one of 'npy', 'tar'"),
     ({}, dict(fname='a.npy', n=301), 'n=301; expected at most 300, the length of the dataset'),
@@ -292,6 +293,25 @@ def test_refused_by_name_and_nothing_is_left(tmp_path, monkeypatch, kwargs, call
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=match): make(**kwargs).save(**call, progress=False)
     assert os.listdir(tmp_path)==[]
+
+
+@pytest.mark.parametrize('name', ['a.npy','a.mp4'])
+def test_the_name_of_a_file_is_not_taken_for_a_folder(tmp_path, name):
+    (tmp_path/name).mkdir()
+    with pytest.raises(IsADirectoryError, match='a folder has this name'): make().save(tmp_path/name, n=2, progress=False)
+    assert os.listdir(tmp_path)==[name] and os.listdir(tmp_path/name)==[]
+
+
+@pytest.mark.parametrize('layout', ['npz','pt'])
+def test_captions_of_other_widths_are_made_again(tmp_path, monkeypatch, layout):
+    monkeypatch.setattr(arrays, 'CHUNK_BYTES', 2**15)
+    ds = make(num_digits=[1,2,3], targets=['caption'])
+    path = write(ds, tmp_path, layout, 12)
+    widths = {max(len(o['caption']) for _,o in part) for part in ([ds[i] for i in range(k, k+3)] for k in range(0, 12, 3))}
+    assert len(widths)>1 and len(json.loads(Path(f'{path}.json').read_text())['checksums'])>2
+    assert verify(path, against=ds, sample=12)==[]
+    vars(ds.digits)['names'] = tuple(f'{o} with a longer name' for o in range(10))
+    assert len(verify(path, against=ds, sample=12))>2
 
 
 def test_types_are_refused(tmp_path):
@@ -833,7 +853,7 @@ def test_foreign_files(tmp_path):
         with pytest.raises(ValueError, match=match): load(tmp_path/o)
     with pytest.raises(FileNotFoundError, match='there is no such file'): load(tmp_path/'nothing.npy')
     with pytest.raises(TypeError, match='path=5'): load(5)
-    with pytest.raises(ValueError, match="targets='boxes'; expected one of 'none'"): load(tmp_path/'a.npy', targets='boxes')
+    with pytest.raises(ValueError, match="targets=.'boxes'.; expected None, because the file holds no ground truth"): load(tmp_path/'a.npy', targets='boxes')
 
 
 def test_the_official_test_set(tmp_path, monkeypatch):

@@ -571,6 +571,8 @@ def test_steps_of_half_a_turn_or_more_are_refused(ranges):
 
 def test_affine_params_apply_to_two_models():
     with pytest.raises(ValueError, match=r"affine_params=.* does nothing for motion='reflect'; expected its parameters in motion_params"): MovingMNIST(digits='fonts', motion='reflect', affine_params=dict(angle=(0,1)))
+    for translate in (30, (-30,30), ((0,1),2), ((0,1),(0,1),(0,1))):
+        with pytest.raises(TypeError, match=r'translate=.*; expected a pair of ranges \(\(lo, hi\), \(lo, hi\)\) for x and y'): check_motion('affine', dict(translate=translate))
     assert check_motion('velocity', affine_params)[1]==check_motion('velocity')[1]!=check_motion('affine')[1]
     assert check_motion('velocity', vars(affine_params))[1]['angle']==(-20,20)
     assert check_motion('velocity', dict(angle=(1,1)))[1]==dict(vars(velocity_params), angle=(1,1))

@@ -434,6 +434,10 @@ def _from_user(digits, size=None):
     "Images and labels from a tensor, an array, a pair, a list or a dataset"
     if isinstance(digits, (Tensor, np.ndarray)): return _from_arrays(digits)
     if _are_arrays(digits): return _from_arrays(*digits[:2])
+    if _are_listed(digits):
+        images,labels = digits[:2]
+        if len(labels)!=len(images): raise ValueError(f"digits has {len(labels)} labels; expected {len(images)}, one for each image")
+        return _from_dataset([*zip(images, labels)], size=size)
     if _is_dataset(digits): return _from_dataset(digits, size=size)
     raise TypeError(f"digits={shorten(digits)}; expected a name, a tensor, a pair (images, labels), (images, labels, names) "
                     "or a dataset with __len__ and __getitem__")
@@ -445,6 +449,13 @@ def _are_arrays(digits):
     return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and getattr(digits[0], 'ndim', 0)>=3
             and getattr(digits[1], 'ndim', 0)<3 and (len(digits)==2 or not hasattr(digits[2], 'ndim')))
 
+def _is_image(o): return isinstance(o, PIL.Image.Image) or isinstance(o, (Tensor, np.ndarray)) and o.ndim>1
+
+def _are_listed(digits):
+    "Whether this is (images, labels), or (images, labels, names), with a list of images"
+    return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and isinstance(digits[0], (tuple, list)) and len(digits[0])>0
+            and all(map(_is_image, digits[0])) and _is_dataset(digits[1]) and not any(map(_is_image, digits[1])))
+
 def _warn_of_order(labels, everything, split):
     "Warn where a split lacks classes that it would have if the images were shuffled"
     values,counts = everything.unique(return_counts=True)
@@ -454,7 +465,7 @@ def _warn_of_order(labels, everything, split):
 
 def _names_of(digits, labels):
     "Words for the labels, from the third of (images, labels, names), or a dataset's `classes`; None where there are none"
-    given = _are_arrays(digits) and len(digits)==3
+    given = (_are_arrays(digits) or _are_listed(digits)) and len(digits)==3
     while isinstance(digits, Subset): digits = digits.dataset
     names = digits[2] if given else getattr(digits, 'classes', None)
     numbered = isinstance(names, list) and all(re.match(r'\d+ - ', str(o)) for o in names)

@@ -200,7 +200,8 @@ class Batches:
         Returns
         -------
         dict
-            Numbers that json and `torch.save` can write.
+            Numbers that json and `torch.save` can write. They do not say which dataset, seed and batch size they belong to; without a
+            seed, other sequences follow.
         """
         return dict(batches=self._handed, sequences=self._cursor.position if self._source is None else self._position)
 

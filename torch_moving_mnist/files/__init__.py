@@ -8,7 +8,7 @@ __all__ = ['SHARD_BYTES', 'way_of', 'check_number_of_sequences', 'to_be_saved', 
            'make_shards', 'retried', 'shard_range']
 
 # %% ../../nbs/files/00_files.ipynb #2ca588e5
-import contextlib, copy, os
+import contextlib, copy, errno, os
 from typing import Any
 
 from ..checks import check_choice, check_count, check_flag, check_number, shorten
@@ -36,18 +36,21 @@ def way_of(
     text = check_path('fname', path)
     suffix = os.path.splitext(text)[1].lower()
     known,of_shards = {o.suffix for o in LAYOUTS.values()} | {*VIDEOS},format is not None or shards is not None
-    if suffix in known and of_shards and not os.path.isdir(text):
+    if suffix in known and of_shards:
         what = 'shards' if format is None else 'format'
         raise ValueError(f"fname={shorten(text)} with {what}, which is for folders; expected a name without {suffix!r}")
-    if not suffix or text.endswith(os.sep) or os.path.isdir(text) or of_shards:
+    if suffix not in known and (not suffix or text.endswith(os.sep) or os.path.isdir(text) or of_shards):
         if layout is not None: raise ValueError(f"layout={shorten(layout)} with a folder; expected format='npy' or 'tar'")
         return 'folder'
     if suffix not in known:
         raise ValueError(f"fname={shorten(text)} ends in {suffix!r}; expected {', '.join(sorted(known))}, or the name of a folder")
+    if os.path.isdir(text): raise IsADirectoryError(errno.EISDIR, f'a folder has this name; expected a new name, or one without {suffix!r}', text)
     if suffix in VIDEOS:
         if layout is not None: raise ValueError(f"layout={shorten(layout)} with {suffix!r}; expected None")
         return suffix
     fitting = [k for k,o in LAYOUTS.items() if o.suffix==suffix]
+    if layout in LAYOUTS and layout not in fitting:
+        raise ValueError(f"fname={shorten(text)} with layout={layout!r}; expected a name that ends in {LAYOUTS[layout].suffix!r}")
     return fitting[0] if layout is None else check_choice('layout', layout, fitting)
 
 # %% ../../nbs/files/00_files.ipynb #f5fdc31e

@@ -183,7 +183,8 @@ def _check_names(targets, there):
     if isinstance(targets, str): targets = [targets]
     if not isinstance(targets, (list, tuple)): raise TypeError(f"targets={shorten(targets)}; expected a list of names from {list(there)}")
     if len({*map(str, targets)})<len(targets): raise ValueError(f"targets={shorten(targets)} contains duplicates; expected each name once")
-    return tuple(check_choice('targets', o, there or ('none',)) for o in targets)
+    if targets and not there: raise ValueError(f"targets={shorten(targets)}; expected None, because the file holds no ground truth")
+    return tuple(check_choice('targets', o, there) for o in targets)
 
 class SavedDataset(Dataset):
     """Sequences in a file or folder, as a dataset. `load` creates it.
@@ -257,7 +258,8 @@ class SavedDataset(Dataset):
             stats = record['recipe']['normalize'] if record else False
             if stats is not False: check_stats('normalize', stats, self._source.shape[1])
         except Exception as e: # A damaged file can fail anywhere
-            raise ValueError(f"path={shorten(text)} cannot be opened: {' '.join(str(e).split())[:300]}") from e
+            what = 'it is not a zip archive, or cut off' if isinstance(e, zipfile.BadZipFile) else ' '.join(str(e).split())[:300]
+            raise ValueError(f"path={shorten(text)} cannot be opened: {what}") from e
         return record
 
     def __getstate__(self) -> dict[str, Any]:
@@ -451,7 +453,7 @@ def _parts_of(saved, record):
     faults = _faults_of_archive(path) if path.suffix.lower() in ('.npz','.pt') else []
     faults += [f'{path.name}: sequences {k*rows} to {min(record["n"], (k+1)*rows)-1} differ from their checksum'
               for k in numbers if checksum_of(_chunk_of(saved, record, k, rows))!=checksums[k]]
-    return faults,numbers,functools.partial(_chunk_differs, record)
+    return faults,numbers,functools.partial(_chunk_differs, saved, record)
 
 def _faults_of_archive(path):
     "What other programs would find wrong with a zip archive"
@@ -471,10 +473,12 @@ def _chunk_of(saved, record, k, rows):
     return parts
 
 # %% ../../nbs/files/06_saved.ipynb #a469dbc0
-def _chunk_differs(record, ds, k):
-    rows = record['rows']
-    arrays = LAYOUTS[record['layout']].arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
-    return f"chunk {k}" if checksum_of([arrays[o] for o in record['arrays']])!=record['checksums'][k] else ''
+def _chunk_differs(saved, record, ds, k):
+    layout,rows = LAYOUTS[record['layout']],record['rows']
+    there,made = layout.open(str(saved.path)),layout.arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
+    # Captions are as wide as the longest of the file
+    parts = [made[o].astype(np.promote_types(made[o].dtype, there[o].dtype)) if made[o].dtype.kind=='U' else made[o] for o in record['arrays']]
+    return f"chunk {k}" if checksum_of(parts)!=record['checksums'][k] else ''
 
 def _video_differs(saved, ds, k):
     indices = range(len(saved))
