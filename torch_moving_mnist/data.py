@@ -159,8 +159,7 @@ class MovingMNIST(Dataset):
         white), 'fonts' or 'shapes' (these two need no download);
         a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`, C 1, 3 or 4 (red, green, blue, alpha), channels first or last; a list of PIL
         images; a pair (images, labels), the images also as a list, or with a list of names, one for each label, which captions use;
-        a torchvision-style dataset,
-        such as `ImageFolder`, whose `classes` are used likewise. Images of various sizes need `digit_size`.
+        a torchvision-style dataset, such as `ImageFolder`, whose `classes` are used likewise. Images of various sizes need `digit_size`.
     classes : list of int, default None
         Labels of the digits to use. None: all.
     digit_size : int or (int, int), default None

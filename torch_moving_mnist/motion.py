@@ -35,10 +35,10 @@ def check_affine_params(
 )->dict:                    # All four ranges, as floats; `translate` as a pair of ranges
     "Fill in missing ranges and check all of them"
     p = {**vars(defaults), **check_params('affine_params', params, vars(defaults))}
-    try: (x0,x1),(y0,y1) = p['translate']
+    try: x,y = ((lo, hi) for lo,hi in p['translate'])
     except (TypeError, ValueError):
         raise TypeError(f"translate={shorten(p['translate'])}; expected a pair of ranges ((lo, hi), (lo, hi)) for x and y") from None
-    return dict(angle=check_range('angle', p['angle']), translate=(check_range('translate x', (x0,x1)), check_range('translate y', (y0,y1))),
+    return dict(angle=check_range('angle', p['angle']), translate=(check_range('translate x', x), check_range('translate y', y)),
                 scale=_check_factors('scale', p['scale']), shear=check_range('shear', p['shear'], -89, 89))
 
 _check_factors = functools.partial(check_range, least=.001, most=1000)

@@ -233,14 +233,14 @@ TARGETS = {
     'digit': Target('(B,K)', 'int64', 'index of each digit image in the dataset; -1 for an empty slot', lambda scene, digits: scene.digit),
     'count': Target('(B,)', 'int64', 'number of digits in the sequence', lambda scene, digits: (scene.digit>=0).sum(1)),
     'pose': Target('dict', 'float32', "dict of the Scene's fields, by name: angle, translate, scale, shear, stretch, gain and, "
-        "if the Scene has them, color, background and foreground (int64), and drift and foreground_drift, the canvas's corner (x, y) in the "
-        "picture, pixels", pose),
+        'if the Scene has them, color, background and foreground (int64), and drift and foreground_drift, '
+        "the canvas's corner (x, y) in the picture, pixels", pose),
     'matrix': Target('(B,K,T,3,3)', 'float32', 'affine matrix from pixel coordinates of the digit image to those of the canvas; '
         'pixel centres have integer coordinates', lambda scene, digits: as_float32(scene.matrix)),
     'velocity': Target('(B,K,T,2)', 'float32', "displacement (dx, dy) of the centre of each digit's image from this frame to the next, "
         'in pixels; the last frame repeats the value before it', velocity),
-    'bounces': Target('(B,K,T)', 'uint8', 'walls hit in the step to this frame, as a bit mask: 1 left, 2 right, 4 top, 8 bottom; 0 if none; '
-        'some motions make a step before the first frame', lambda scene, digits: scene.bounces),
+    'bounces': Target('(B,K,T)', 'uint8', 'walls hit in the step to this frame, as a bit mask: 1 left, 2 right, 4 top, 8 bottom; '
+        '0 if none; some motions make a step before the first frame', lambda scene, digits: scene.bounces),
     'collisions': Target('(B,K,K,T)', 'bool', 'True where the digits of two slots have collided since the previous frame, '
         'also outside their lifetimes', collisions),
     'depth': Target('(B,K)', 'int64', 'depth order of the digits, where 0 is nearest to the viewer; -1 for an empty slot', depth),

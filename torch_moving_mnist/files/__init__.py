@@ -44,7 +44,8 @@ def way_of(
         return 'folder'
     if suffix not in known:
         raise ValueError(f"fname={shorten(text)} ends in {suffix!r}; expected {', '.join(sorted(known))}, or the name of a folder")
-    if os.path.isdir(text): raise IsADirectoryError(errno.EISDIR, f'a folder has this name; expected a new name, or one without {suffix!r}', text)
+    if os.path.isdir(text):
+        raise IsADirectoryError(errno.EISDIR, f'a folder has this name; expected a new name, or one without {suffix!r}', text)
     if suffix in VIDEOS:
         if layout is not None: raise ValueError(f"layout={shorten(layout)} with {suffix!r}; expected None")
         return suffix

@@ -476,8 +476,8 @@ def _chunk_of(saved, record, k, rows):
 def _chunk_differs(saved, record, ds, k):
     layout,rows = LAYOUTS[record['layout']],record['rows']
     there,made = layout.open(str(saved.path)),layout.arrays(ds, range(k*rows, min(record['n'], (k+1)*rows)))
-    # Captions are as wide as the longest of the file
-    parts = [made[o].astype(np.promote_types(made[o].dtype, there[o].dtype)) if made[o].dtype.kind=='U' else made[o] for o in record['arrays']]
+    def widened(made, there): return made.astype(np.promote_types(made.dtype, there.dtype)) if made.dtype.kind=='U' else made
+    parts = [widened(made[o], there[o]) for o in record['arrays']] # Captions are as wide as the longest of the file
     return f"chunk {k}" if checksum_of(parts)!=record['checksums'][k] else ''
 
 def _video_differs(saved, ds, k):
