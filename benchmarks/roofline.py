@@ -112,10 +112,12 @@ def limits(name, ds, floats, sequences, pool):
     preparing = B*K*-(-T//32)*max(o.size for o in prepare) + packed*pack
     each = (painting + preparing)/pixels
     written = 4 if floats else 1
+    # Output, quads, boxes and poses as `prepare` makes them, matrices
+    memory = pixels*written + B*K*(8*(h+3)*(w+3) + T*(4*4 + 8*8 + args['matrix'].element_size()*9))
     for card,speed in COPY.items():
         clone = 2*written/speed
         time = each/INSTRUCTIONS/clone
-        yield f'| {name} | {card} | {32*each:.0f} | {time:.2f} | {1/max(time, .5):.2f} |' # Writing takes half the time of a copy
+        yield f'| {name} | {card} | {32*each:.0f} | {time:.2f} | {1/max(time, .5):.2f} | {memory/(pixels*written):.2f} |' # Writing takes half the time of a copy
 
 
 @call_parse
@@ -131,7 +133,7 @@ def main(
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
         pool.submit(int).result()
         del os.environ['TRITON_INTERPRET']
-        print('| batch | card | instructions per pixel | their time ÷ copy | output ÷ copy, at most |\n|---|---|---|---|---|')
+        print('| batch | card | instructions per pixel | their time ÷ copy | output ÷ copy, at most | memory ÷ output |\n|---|---|---|---|---|---|')
         canonical = MovingMNIST.preset('canonical', **source, seed=0)
         for name,ds,floats in (('affine, float32', default_dataset(source), True), ('affine, uint8', default_dataset(source), False),
                                ('canonical, float32', canonical, True), ('canonical, uint8', canonical, False)):

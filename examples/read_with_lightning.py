@@ -23,8 +23,8 @@ class NextFrame(lightning.LightningModule):
 
 
 if __name__=='__main__':
-    MovingMNIST(digits='fonts', num_frames=8, num_digits=2, seed=0).save('lightning', n=64, shards=2)
-    loader = DataLoader(load('lightning'), batch_size=16, shuffle=True, num_workers=2)
+    MovingMNIST(digits='fonts', num_frames=8, num_digits=2, seed=0).save('for_lightning', n=64, shards=2)
+    loader = DataLoader(load('for_lightning'), batch_size=16, shuffle=True, num_workers=2)
     trainer = lightning.Trainer(max_epochs=2, accelerator='cpu', logger=False, enable_checkpointing=False)
     trainer.fit(NextFrame(), loader)
     print(f"loss {trainer.callback_metrics['loss']:.4f}")

@@ -5,9 +5,9 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torch_moving_mnist import MovingMNIST, load
 
 if __name__=='__main__':
-    MovingMNIST(digits='fonts', num_frames=8, num_digits=2, seed=0).save('resumable', n=100, shards=4)
+    MovingMNIST(digits='fonts', num_frames=8, num_digits=2, seed=0).save('for_torchdata', n=100, shards=4)
 
-    def loader(): return StatefulDataLoader(load('resumable'), batch_size=10, num_workers=2)
+    def loader(): return StatefulDataLoader(load('for_torchdata'), batch_size=10, num_workers=2)
     first = loader()
     batches = iter(first)
     for _ in range(3): next(batches)

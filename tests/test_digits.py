@@ -599,5 +599,11 @@ def test_lists_of_images_come_with_labels_and_names(convert):
         found = load_digits(given)
         assert torch.equal(found.images, expected.images) and torch.equal(found.labels, expected.labels) and found.names==('a','b','c')
     assert torch.equal(load_digits((images, labels)).labels, expected.labels) and torch.equal(load_digits([*zip(images, labels)]).labels, expected.labels)
-    with pytest.raises(ValueError, match='digits has 3 labels; expected 30, one for each image'): load_digits((images, labels[:3]))
-    with pytest.raises(TypeError, match=r"digits\[1\] cannot be used: .*expected an image, or an image and a whole-number label"): load_digits((images[:2], [0,'x']))
+    assert load_digits((images, None)).labels is None
+    with pytest.raises(ValueError, match=r'labels of digits have shape \(3,\); expected \(30,\), one for each image'): load_digits((images, labels[:3]))
+    for wrong in ([0,'x'], [.5,1], 'ab', {}, 5.):
+        with pytest.raises(TypeError, match='labels of digits .*; expected whole numbers'): load_digits((images[:2], wrong))
+    with pytest.raises(ValueError, match='labels of digits contain -1'): load_digits((images[:2], [0,-1]))
+    sizes = images + [Image.fromarray(np.full((5,6), 7, np.uint8))]
+    with pytest.raises(ValueError, match='digits has images of shapes .* or digit_size='): load_digits((sizes, [*labels, 0]))
+    assert load_digits((sizes, [*labels, 0]), digit_size=8).images.shape[1:]==(1,8,8)

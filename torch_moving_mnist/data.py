@@ -158,8 +158,9 @@ class MovingMNIST(Dataset):
         Source of digit images: 'mnist', 'fashion', 'kmnist', 'emnist', 'qmnist', 'mnist-binary' (MNIST with levels above 1 made
         white), 'fonts' or 'shapes' (these two need no download);
         a uint8 tensor or array `(N,h,w)` or `(N,C,h,w)`, C 1, 3 or 4 (red, green, blue, alpha), channels first or last; a list of PIL
-        images; a pair (images, labels), the images also as a list, or with a list of names, one for each label, which captions use;
-        a torchvision-style dataset, such as `ImageFolder`, whose `classes` are used likewise. Images of various sizes need `digit_size`.
+        images; (images, labels) or (images, labels, names), where images are an array, a tensor or a list of images, and names are a list
+        of words for the labels, which captions use; a torchvision-style dataset, such as `ImageFolder`, whose `classes` are used likewise.
+        Images of various sizes need `digit_size`.
     classes : list of int, default None
         Labels of the digits to use. None: all.
     digit_size : int or (int, int), default None
@@ -850,7 +851,8 @@ class MovingMNIST(Dataset):
         Raises
         ------
         ValueError
-            Where the recipe is incomplete, or images found by name or passed again are not those of the recipe.
+            Where the recipe is incomplete, or the images loaded by the recipe's name, or your own if the recipe was made with images of
+            your own, are not those of the recipe.
         """
         recipe = check_keys(recipe)
         settings = settings_of(recipe, given)

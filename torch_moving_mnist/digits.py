@@ -433,28 +433,26 @@ _NAMES = dict(fashion=_CLOTHES, shapes=tuple(_SHAPES))
 def _from_user(digits, size=None):
     "Images and labels from a tensor, an array, a pair, a list or a dataset"
     if isinstance(digits, (Tensor, np.ndarray)): return _from_arrays(digits)
-    if _are_arrays(digits): return _from_arrays(*digits[:2])
-    if _are_listed(digits):
+    if _has_parts(digits):
         images,labels = digits[:2]
-        if len(labels)!=len(images): raise ValueError(f"digits has {len(labels)} labels; expected {len(images)}, one for each image")
-        return _from_dataset([*zip(images, labels)], size=size)
+        if hasattr(images, 'ndim'): return _from_arrays(images, labels)
+        return _from_arrays(_from_dataset(images, size=size)[0], labels, premultiplied=True)
     if _is_dataset(digits): return _from_dataset(digits, size=size)
     raise TypeError(f"digits={shorten(digits)}; expected a name, a tensor, a pair (images, labels), (images, labels, names) "
                     "or a dataset with __len__ and __getitem__")
 
 def _is_dataset(o): return hasattr(o, '__len__') and hasattr(o, '__getitem__') and not isinstance(o, (str, dict, type))
 
-def _are_arrays(digits):
-    "Whether this is (images, labels), or (images, labels, names)"
-    return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and getattr(digits[0], 'ndim', 0)>=3
-            and getattr(digits[1], 'ndim', 0)<3 and (len(digits)==2 or not hasattr(digits[2], 'ndim')))
+def _is_image(o): return isinstance(o, PIL.Image.Image) or getattr(o, 'ndim', 0)>1
 
-def _is_image(o): return isinstance(o, PIL.Image.Image) or isinstance(o, (Tensor, np.ndarray)) and o.ndim>1
+def _has_parts(digits):
+    "Whether this is (images, labels), or (images, labels, names), and not a dataset of two or three items"
+    if not isinstance(digits, (tuple, list)) or len(digits) not in (2,3): return False
+    images,labels,*names = digits
+    if hasattr(images, 'ndim'): return images.ndim>=3 and getattr(labels, 'ndim', 0)<3 and not any(hasattr(o, 'ndim') for o in names)
+    return isinstance(images, (tuple, list)) and len(images)>0 and all(map(_is_image, images)) and not _holds_images(labels)
 
-def _are_listed(digits):
-    "Whether this is (images, labels), or (images, labels, names), with a list of images"
-    return (isinstance(digits, (tuple, list)) and len(digits) in (2,3) and isinstance(digits[0], (tuple, list)) and len(digits[0])>0
-            and all(map(_is_image, digits[0])) and _is_dataset(digits[1]) and not any(map(_is_image, digits[1])))
+def _holds_images(o): return _is_image(o) or isinstance(o, (tuple, list)) and any(map(_is_image, o))
 
 def _warn_of_order(labels, everything, split):
     "Warn where a split lacks classes that it would have if the images were shuffled"
@@ -465,7 +463,7 @@ def _warn_of_order(labels, everything, split):
 
 def _names_of(digits, labels):
     "Words for the labels, from the third of (images, labels, names), or a dataset's `classes`; None where there are none"
-    given = (_are_arrays(digits) or _are_listed(digits)) and len(digits)==3
+    given = _has_parts(digits) and len(digits)==3
     while isinstance(digits, Subset): digits = digits.dataset
     names = digits[2] if given else getattr(digits, 'classes', None)
     numbered = isinstance(names, list) and all(re.match(r'\d+ - ', str(o)) for o in names)

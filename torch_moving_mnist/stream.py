@@ -200,8 +200,8 @@ class Batches:
         Returns
         -------
         dict
-            Numbers that json and `torch.save` can write. They do not say which dataset, seed and batch size they belong to; without a
-            seed, other sequences follow.
+            Numbers that json and `torch.save` can write. They do not include settings: continue with a dataset of the same settings and
+            seed, and with the same batch size. Without a seed, the sequences that follow differ.
         """
         return dict(batches=self._handed, sequences=self._cursor.position if self._source is None else self._position)
 

@@ -233,8 +233,8 @@ TARGETS = {
     'digit': Target('(B,K)', 'int64', 'index of each digit image in the dataset; -1 for an empty slot', lambda scene, digits: scene.digit),
     'count': Target('(B,)', 'int64', 'number of digits in the sequence', lambda scene, digits: (scene.digit>=0).sum(1)),
     'pose': Target('dict', 'float32', "dict of the Scene's fields, by name: angle, translate, scale, shear, stretch, gain and, "
-        'if the Scene has them, color, background and foreground (int64), and drift and foreground_drift, '
-        "the canvas's corner (x, y) in the picture, pixels", pose),
+        'if the Scene has them, color, background and foreground (int64), and drift and foreground_drift: the position (x, y) of the '
+        "canvas's corner in the background or foreground image, pixels", pose),
     'matrix': Target('(B,K,T,3,3)', 'float32', 'affine matrix from pixel coordinates of the digit image to those of the canvas; '
         'pixel centres have integer coordinates', lambda scene, digits: as_float32(scene.matrix)),
     'velocity': Target('(B,K,T,2)', 'float32', "displacement (dx, dy) of the centre of each digit's image from this frame to the next, "

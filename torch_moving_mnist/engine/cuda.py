@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .reference import effective_composite, has_opacity
 
-# %% ../../nbs/engine/06_cuda.ipynb #46035dfa
+# %% ../../nbs/engine/06_cuda.ipynb #c2d07f2d
 @triton.jit
 def _colour(image, x, y, layer, h: tl.constexpr, w: tl.constexpr):
     "Pixels of one channel; 0 outside the image"
@@ -41,6 +41,7 @@ def _tile(ROWS: tl.constexpr, COLS: tl.constexpr):
     i = tl.arange(0, ROWS*COLS)
     return i//COLS,i % COLS
 
+# %% ../../nbs/engine/06_cuda.ipynb #4a47647b
 @triton.jit
 def _halves(low, high):
     "Two numbers as float16, in a 32-bit word"
@@ -78,6 +79,7 @@ def _pack(images, index, pose, quads, K, T, C: tl.constexpr, h: tl.constexpr, w:
                     quad = (first.to(tl.int64) & 0xFFFFFFFF) | second.to(tl.int64)<<32
                     tl.store(quads + layer*((h+3)*(w+3)) + (y + 2)*(w+3) + (x + 2), quad, (y<=h) & (x<=w))
 
+# %% ../../nbs/engine/06_cuda.ipynb #8966dcbd
 @triton.jit
 def _rint(x): return (x + 6755399441055744.) - 6755399441055744.
 
@@ -95,6 +97,7 @@ def _ink_bounds(image, there, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
                 top,bottom = tl.minimum(top, tl.where(ink, y, h)),tl.maximum(bottom, tl.where(ink, y, -1))
     return tl.min(left, 0),tl.max(right, 0),tl.min(top, 0),tl.max(bottom, 0)
 
+# %% ../../nbs/engine/06_cuda.ipynb #7f407270
 @triton.jit(do_not_specialize=['K','T'])
 def _prepare(images, index, matrix, gain, present, box, pose, K, T, H, W, C: tl.constexpr, h: tl.constexpr, w: tl.constexpr,
              CHANNELS: tl.constexpr, NEAREST: tl.constexpr, COMPLETE: tl.constexpr, FRAMES: tl.constexpr,
@@ -190,7 +193,7 @@ def prepare(
         if M>0: _pack[M,](images, index, pose, quads, K, T, C, h, w, channels, layers, composite, M<B*K, ROWS=8, COLS=32, num_warps=1)
     return quads,box,pose
 
-# %% ../../nbs/engine/06_cuda.ipynb #a0e3ae3e
+# %% ../../nbs/engine/06_cuda.ipynb #d60d8caa
 @triton.jit
 def _whole(x):
     "The integer in `x`, a whole number + 1.5·2²³, which is 0x4B400000 as an integer"
@@ -202,6 +205,7 @@ def _pixels(image, x, y, channel, LAYERS: tl.constexpr, C: tl.constexpr, h: tl.c
     value = _colour(image, x, y, channel % min(C, 3), h, w)
     return value,_opacity(image, x, y, C, h, w, COMPOSITE) if LAYERS>min(C, 3) else value
 
+# %% ../../nbs/engine/06_cuda.ipynb #8034b5db
 @triton.jit
 def _number(quad, place: tl.constexpr): return (quad>>(16*place)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
 
@@ -220,7 +224,7 @@ def _bilinear(quads, u, v, channel, LAYERS: tl.constexpr, C: tl.constexpr, h: tl
     value = _mean(tl.load(quad + channel % min(C, 3)*((h+3)*(w+3))), fx, fy)
     return value,_mean(tl.load(quad + min(C, 3)*((h+3)*(w+3))), fx, fy) if LAYERS>min(C, 3) else value
 
-# %% ../../nbs/engine/06_cuda.ipynb #9c94ce73
+# %% ../../nbs/engine/06_cuda.ipynb #6a9046cf
 @triton.jit
 def _background(pictures, which, offset, b, frame, channel, x, y, width, height, PICTURED: tl.constexpr, NEAREST: tl.constexpr):
     "Sample the background image at canvas pixels; it repeats beyond its edges"
@@ -239,6 +243,7 @@ def _background(pictures, which, offset, b, frame, channel, x, y, width, height,
     p0,p1 = p0 + fy*(p2 - p0),p1 + fy*(p3 - p1)
     return p0 + fx*(p1 - p0)
 
+# %% ../../nbs/engine/06_cuda.ipynb #d9a1af99
 @triton.jit
 def _positions(pose, right, down, row, col):
     "Positions in a digit of the tile's pixels, if its corner is `right` and `down` of the digit's box; float64 up to the corner"
@@ -252,6 +257,7 @@ def _boxes(box, k, K, W, H):
     q,there = box + 4*k,k<K
     return tl.load(q, there, W),tl.load(q + 1, there, -1),tl.load(q + 2, there, H),tl.load(q + 3, there, -1)
 
+# %% ../../nbs/engine/06_cuda.ipynb #47b245e9
 @triton.jit(do_not_specialize=['K','T','height','width','rows'])
 def _paint(images, quads, index, box, pose, pictures, which, offset, levels, out, K, T, H, W, height, width, rows,
            CHANNELS: tl.constexpr, LAYERS: tl.constexpr, ALL: tl.constexpr, MANY: tl.constexpr, PICTURED: tl.constexpr,
