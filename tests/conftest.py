@@ -18,6 +18,14 @@ def pytest_xdist_auto_num_workers(config):
     return 2 if config.args==config.getini('testpaths') else 0
 
 
+# The files that take longest, first: what begins last must not keep one process busy when the other has nothing left
+LONG = ['site','notebooks','examples','files','truth','motion','cuda','jit','viewer','ranks','types','stream','data','limits','metrics','world','corrupt']
+
+def pytest_collection_modifyitems(items):
+    order = {f'test_{name}': i for i,name in enumerate(LONG)}
+    items.sort(key=lambda o: order.get(o.path.stem, len(LONG)))
+
+
 # The same examples in every run, so that a failing build is caused by the change under test
 hypothesis.settings.register_profile('ci', derandomize=True)
 if os.environ.get('CI'): hypothesis.settings.load_profile('ci')

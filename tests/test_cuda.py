@@ -60,7 +60,7 @@ def agree(ours, args, composite='max', interpolation='bilinear', whole=False):
 
 CASES = dict(usual=(1, 1, 3, 1, (28,28), (64,64)), odd=(1, 1, 2, 2, (9,14), (41,35)), single=(2, 1, 1, 1, (28,28), (28,28)), crowd=(4, 1, 5, 2, (12,9), (23,30)),
              tiny=(4, 1, 3, 2, (20,20), (30,32), .05), huge=(8, 1, 2, 1, (7,7), (20,33), 30., .8), outside=(13, 1, 3, 3, (16,16), (17,30), 1., 1.3),
-             large=(1, 1, 2, 1, (39,70), (30,40), .5), many=(2, 1, 35, 1, (9,8), (20,40), .8, .9), whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
+             large=(1, 1, 2, 1, (39,70), (20,30), .5), many=(2, 1, 35, 1, (9,8), (12,30), .8, .9), whole=(8, 1, 3, 2, (10,11), (23,30), 1., .6, True))
 
 
 def each_with_each(cases):
@@ -81,7 +81,7 @@ COLOURS = [(True, None), (False, (2,1,40,50)), (False, (1,3,7,5)), (True, (3,3,3
 
 @pytest.mark.parametrize('composite,interpolation,C,kind', each_with_each(COLOURS), ids=str)
 def test_colours_and_backdrops_agree_with_the_reference(run, composite, interpolation, C, kind):
-    digits,index,matrix,size,gain,backdrop = coloured_case(5, 2, 2, 1, C, (12,9), (33,35), *kind)
+    digits,index,matrix,size,gain,backdrop = coloured_case(5, 2, 2, 1, C, (12,9), (17,35), *kind)
     ours = run(cuda.paint, digits, index, matrix, expand_gain(gain, digits, backdrop), size, composite, interpolation, None, backdrop)
     theirs = render_reference(digits, index, matrix, size, gain, composite, interpolation, backdrop)
     difference = (ours.int() - theirs.int()).abs()
@@ -113,7 +113,7 @@ def test_the_cases_match_their_names(C):
 
 @pytest.mark.parametrize('C', [1,3])
 def test_floats_equal_normalised_bytes(run, C):
-    args = case(0, 1, 3, 2, C, (28,28), (30,33))
+    args = case(0, 1, 2, 1, C, (28,28), (30,33))
     frames = run(cuda.paint, *args)
     for mean,std in (([.07522265625],[.17685937499999999]), ([.1,.2,.3][:C],[.5,.01,3.][:C])):
         expected = run(T.Compose([T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)]), frames)
@@ -157,13 +157,13 @@ def paint_between_guards(args):
 @pytest.mark.parametrize('stats', [None, ([.1],[.3])], ids=['bytes','floats'])
 @pytest.mark.parametrize('canvas', [(9,9), (33,65), (32,32)], ids=str)
 def test_nothing_is_written_outside_the_result(run, canvas, stats):
-    args = *case(2, 1, 2, 2, 3, (9,7), canvas),'over','bilinear',stats
+    args = *case(2, 1, 2, 1, 3, (9,7), canvas),'over','bilinear',stats
     out,blocks,untouched = run(paint_between_guards, args)
     assert blocks==4 and untouched
     assert torch.equal(out, run(cuda.paint, *args))
 
 
-@pytest.mark.parametrize('composite,C', [('max',1), ('sum',3), ('over',1), ('opaque',3)])
+@pytest.mark.parametrize('composite,C', [('max',3), ('sum',1), ('over',1), ('opaque',1)])
 def test_copied_and_sampled_digits(run, composite, C):
     "Digits shifted by whole pixels are copied: always, in all frames but one, or never; and digits that lie between the canvas's pixels"
     digits,index,matrix,gain,size = case(5, 1, 4, 34, C, (9,8), (12,33), 1., .9, True)

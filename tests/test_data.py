@@ -387,11 +387,10 @@ def printed(started):
     return [line for r in ended for line in r.stdout.splitlines()]
 
 
-@pytest.mark.parametrize('method', ['fork','forkserver'])
-def test_workers_of_ranks_draw_different_sequences(tmp_path, method):
+def test_workers_of_ranks_draw_different_sequences(tmp_path):
     (tmp_path/'rank.py').write_text(WORKERS)
     code = f"__file__ = {str(tmp_path/'rank.py')!r} # Workers import it\n{WORKERS}"
-    lines = printed([processes.start(code, r, 2, tmp_path/'store', method) for r in range(2)])
+    lines = printed([processes.start(code, r, 2, tmp_path/'store', method) for r,method in enumerate(['fork','forkserver'])])
     assert len(lines)==len(set(lines))==32
 
 

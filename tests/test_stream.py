@@ -183,7 +183,7 @@ def expected():
 def tiny(**kw): return MovingMNIST(**{**dict(digits='fonts', num_digits=1, num_frames=2, normalize=(.1,.3), seed=5), **kw})
 
 
-@pytest.mark.parametrize('workers,method,persistent', [(0,None,False), (1,'fork',False), (2,'fork',False), (3,'fork',True), (2,'spawn',True), (3,'forkserver',False)])
+@pytest.mark.parametrize('workers,method,persistent', [(0,None,False), (1,'fork',False), (2,'fork',False), (3,'fork',True), (1,'spawn',True), (3,'forkserver',False)])
 def test_a_stream_goes_on_from_epoch_to_epoch(expected, workers, method, persistent):
     loader = DataLoader(tiny().stream(bs=3, n=7), batch_size=None, num_workers=workers, multiprocessing_context=method, persistent_workers=persistent)
     assert len(loader)==7

@@ -25,7 +25,8 @@ PICTURES = (torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 VARIANTS = {
     'plain': {}, 'wide': dict(img_size=(33,70), num_digits=[1,5]), 'odd': dict(img_size=(101,45), num_digits=1), 'nearest': dict(interpolation='nearest'), 'channels': dict(digits=COLOURED),
     'coloured': dict(color='random', num_digits=[4]), 'background': dict(background=PICTURES, drift=(1,3)), 'grey background': dict(background=PICTURES[:,:1], drift=(0,2), color=[(1,0,0),(0,0,0),(.5,1,1)], interpolation='nearest')}
-CASES = sorted(itertools.product(MOTIONS, COMPOSITES, VARIANTS), key=lambda o: o[1]=='opaque') # The position is the seed
+CASES = [(motion, composite, variant) for i,motion in enumerate(MOTIONS) for j,variant in enumerate(VARIANTS) # Every two together; the position is the seed
+         for composite in [COMPOSITES[(i+j) % len(COMPOSITES)]]]
 B,T = 20,4
 
 def by_reference(scene, digits, names, composite='max', interpolation='bilinear', pictures=None):
@@ -284,7 +285,7 @@ def test_backgrounds_flow_with_their_drift():
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 @pytest.mark.parametrize('composite', COMPOSITES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32), K=st.integers(1,6), T=st.integers(1,3), canvas=st.tuples(st.integers(1,70), st.integers(1,70)), scale=st.one_of(st.floats(.02,.5), st.floats(.5,3), st.floats(3,40)),
        spread=st.floats(0,1.5), whole=st.booleans())
 def test_random_scenes(composite, interpolation, seed, K, T, canvas, scale, spread, whole):

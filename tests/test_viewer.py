@@ -283,9 +283,11 @@ def canvas(page):
     size,values = page.evaluate('''() => {
         const shown = document.getElementById('picture'), copy = new OffscreenCanvas(shown.width, shown.height).getContext('2d', {willReadFrequently: true});
         copy.drawImage(shown, 0, 0);
-        return [[shown.height, shown.width], Array.from(copy.getImageData(0, 0, shown.width, shown.height).data)];
+        let text = '';
+        for (const o of copy.getImageData(0, 0, shown.width, shown.height).data) text += String.fromCharCode(o);
+        return [[shown.height, shown.width], btoa(text)];
     }''')
-    rgba = np.array(values, np.uint8).reshape(*size, 4)
+    rgba = np.frombuffer(base64.b64decode(values), np.uint8).reshape(*size, 4)
     assert (rgba[...,3]==255).all()
     return rgba[...,:3]
 
@@ -338,7 +340,12 @@ def test_each_check_box_changes_the_canvas_where_it_should(visit, sequence):
     switch_off(page)
     plain = canvas(page)
     y,x = (np.mgrid[:256,:256] + .5)/4 # Pixel edges of the frame
-    def near(points, distance): return np.min([np.hypot(x-px, y-py) for px,py in points], 0)<=distance
+    def near(points, distance):
+        found,reach = np.zeros((256,256), bool), int(4*distance) + 2
+        for px,py in points:
+            at = tuple(slice(max(int(4*o)-reach, 0), max(int(4*o)+reach, 0)) for o in (py,px))
+            found[at] |= np.hypot(x[at]-px, y[at]-py)<=distance
+        return found
     def inside(box, grow): return (x>=box[0]-grow) & (x<=box[2]+grow) & (y>=box[1]-grow) & (y<=box[3]+grow)
     def line(a, b): return [(a[0] + s*(b[0]-a[0]), a[1] + s*(b[1]-a[1])) for s in np.linspace(0, 1, 30)]
     allowed = {o: np.any([inside(box, 1) & ~inside(box, -1) for box in overlays[o]['boxes'][:,1]], 0) for o in ('boxes','modal_boxes','full_boxes')}

@@ -140,9 +140,9 @@ def extract_gifs(body, prefix, texts):
     return re.sub(r'<img src="data:image/gif;base64,([^"]*)"[^>]*>', move, body), files
 
 
-def processed():
-    "Folder with the notebooks as nbdev prepares them for documentation"
-    return Path(proc_nbs(str(get_config(ROOT).nbs_path), n_workers=0, force=True))
+def processed(name=''):
+    "Folder with the notebooks, or with one of them, as nbdev prepares them for documentation"
+    return Path(proc_nbs(str(get_config(ROOT).nbs_path), n_workers=0, force=True, file_glob=name))
 
 
 def has_gif(cell): return any('data:image/gif' in o.get('data', {}).get('text/html', '') for o in cell.get('outputs', []))
@@ -160,7 +160,8 @@ def export(path, folder, key, gifs):
 
 def main():
     "Export the notebook to Markdown, and write README.md and its images"
-    body, files = export(processed()/get_config(ROOT).readme_nb, PICTURES, 'index', 'animation')
+    name = get_config(ROOT).readme_nb
+    body, files = export(processed(name)/name, PICTURES, 'index', 'animation')
     body = link_to_notebooks(body)
     shutil.rmtree(ROOT/PICTURES, ignore_errors=True)
     (ROOT/PICTURES).mkdir()
