@@ -32,9 +32,9 @@ def test_next_frame_trains_goes_on_and_is_scored(model, tmp_path):
     scores = json.loads((tmp_path/'run/results.json').read_text())['scores']
     assert list(scores)==['prediction','black','mean frame','last frame','straight line','true scene'] and scores['prediction']['mse']<400
     assert {o.name for o in (tmp_path/'run').iterdir()}=={'checkpoint.pt','results.md','results.json','predictions.png'}
-    if model=='convlstm': return
-    other = trained('next_frame.py', *args, '--minutes', .02, '--seed', 1)
-    assert other.returncode==1 and 'has the settings' in other.stderr
+    if model=='simvp': # The settings of both are compared by one function
+        other = trained('next_frame.py', *args, '--minutes', .02, '--seed', 1)
+        assert other.returncode==1 and 'has the settings' in other.stderr
 
 
 @pytest.mark.parametrize('name,files', [('segment', {'results.md','segments.png'}), ('diffusion', {'results.md','results.json','samples.png'})])
@@ -43,9 +43,10 @@ def test_the_other_trainings_run_and_go_on(name, files, tmp_path):
         run = trained(f'{name}.py', '--out', tmp_path/'run', '--minutes', minutes)
         assert run.returncode==0 and said in run.stdout, run.stderr
     assert {o.name for o in (tmp_path/'run').iterdir()}=={'checkpoint.pt', *files}
-    (tmp_path/'run/checkpoint.pt').write_bytes(b'damaged')
-    damaged = trained(f'{name}.py', '--out', tmp_path/'run', '--minutes', .02)
-    assert damaged.returncode==1 and 'checkpoint.pt cannot be read' in damaged.stderr
+    if name=='segment': # Both read it with one function
+        (tmp_path/'run/checkpoint.pt').write_bytes(b'damaged')
+        damaged = trained('segment.py', '--out', tmp_path/'run', '--minutes', .02)
+        assert damaged.returncode==1 and 'checkpoint.pt cannot be read' in damaged.stderr
 
 
 @pytest.mark.parametrize('args', [('--minutes', 0), ('--n-test', 20_000), ('--out', __file__)], ids=str)

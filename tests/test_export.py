@@ -114,8 +114,8 @@ def test_verify_finds_faults(run):
 def test_an_interrupted_command_says_how_to_go_on(tmp_path):
     "And the same command goes on"
     code = "import torch, sys; from torch_moving_mnist.files import arrays; arrays.CHUNK_BYTES = 2**20; from torch_moving_mnist.export import export; print('ready', flush=True); sys.exit(export())"
-    line = [sys.executable, '-W', 'ignore', '-c', code, 'canonical', 'set.npy', '--n', '1500', '--length', '1500', '--digits', 'fonts']
-    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    args = ['canonical', 'set.npy', '--n', '1500', '--length', '1500', '--digits', 'fonts']
+    process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     part = tmp_path/'.set.npy.part'/'journal'
     processes.until(lambda: part.exists() and part.read_text().count('\n')>20)
@@ -123,7 +123,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path):
     out,err = process.communicate()
     assert process.returncode==130 and err.rstrip().endswith('mmnist-export: interrupted; the same command goes on where it stopped') and 'Traceback' not in err
     done = part.read_text().count('\n')
-    again = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    again = processes.run(code, *args, cwd=tmp_path)
     assert again.returncode==0 and done>20 and verify(tmp_path/'set.npy')==[] and sorted(os.listdir(tmp_path))==['set.npy','set.npy.json']
 
 

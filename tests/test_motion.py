@@ -243,7 +243,7 @@ def test_whole_pixel_models_equal_the_scalar_version(name, params, canvas, digit
 @pytest.mark.parametrize('T', [1,25,100])
 @pytest.mark.parametrize('stochastic,speed', [(True,4), (True,1), (True,11), (False,4), (False,11)])
 def test_subpixel_bounce_equals_the_scalar_version(stochastic, speed, canvas, digit, T):
-    B,K,room = 16,3,(canvas[1]-digit[1], canvas[0]-digit[0])
+    B,K,room = 7,3,(canvas[1]-digit[1], canvas[0]-digit[0])
     ours,walls = drawn('subpixel_bounce', Philox(7, torch.arange(B)), K, T, canvas, digit, stochastic=stochastic, speed=speed)
     rng = Philox(7, torch.arange(B))
     words = torch.cat([rng.words(16, K, 2) for _ in range(2 + 3*T//2)], 1).transpose(1,2).tolist()

@@ -16,7 +16,7 @@ from torch_moving_mnist.scene import Scene, with_fields
 from torch_moving_mnist.truth import POINTS, ground_truth
 
 FONTS = test_truth.FONTS
-CASES = test_truth.CASES[::7] # Every motion, composite and variant is among them
+CASES = test_truth.CASES[::5] # Every motion, composite and variant is among them
 
 
 @pytest.fixture(params=CASES, ids=lambda o: '-'.join(o).replace(' ', '_'), scope='module')
