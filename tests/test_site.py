@@ -369,7 +369,7 @@ def seen(request, browser, address, axe):
             now |= dict(lost=page.evaluate(LOST), boxes=page.evaluate(BOXES), background=page.evaluate('getComputedStyle(document.body).backgroundColor'))
             page.wait_for_selector('.md-typeset__scrollwrap[tabindex]' if page.locator('article table:not([class])').count() else 'article')
             frames = page.frames if name in ('index','notebooks/22_viewer') else [page.main_frame]
-            checked = axe and name in (CHECKED if scheme=='light' else CHECKED[:4])
+            checked = axe and name in (CHECKED if scheme=='light' else CHECKED[:4]) # Structure differs from page to page, colours only between schemes
             found[name] = {**now, 'faults': [o for frame in frames for o in serious_faults(frame, axe)] if checked else []}
     return width, scheme, found
 

@@ -25,8 +25,8 @@ PICTURES = (torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 VARIANTS = {
     'plain': {}, 'wide': dict(img_size=(33,70), num_digits=[1,5]), 'odd': dict(img_size=(101,45), num_digits=1), 'nearest': dict(interpolation='nearest'), 'channels': dict(digits=COLOURED),
     'coloured': dict(color='random', num_digits=[4]), 'background': dict(background=PICTURES, drift=(1,3)), 'grey background': dict(background=PICTURES[:,:1], drift=(0,2), color=[(1,0,0),(0,0,0),(.5,1,1)], interpolation='nearest')}
-CASES = [(motion, composite, variant) for i,motion in enumerate(MOTIONS) for j,variant in enumerate(VARIANTS) # Every two together; the position is the seed
-         for composite in [COMPOSITES[(i+j) % len(COMPOSITES)]]]
+CASES = [(motion, COMPOSITES[(i+j) % len(COMPOSITES)], variant) # Every two of them occur together; the position is the seed
+         for i,motion in enumerate(MOTIONS) for j,variant in enumerate(VARIANTS)]
 B,T = 20,4
 
 def by_reference(scene, digits, names, composite='max', interpolation='bilinear', pictures=None):

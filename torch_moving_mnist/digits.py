@@ -411,11 +411,7 @@ def load_digits(
     if isinstance(digits, str): check_choice('digits', digits, [*FAMILY, *_DRAWN])
     if isinstance(digits, str) and digits in FAMILY:
         name,origin,order = digits, f'found in {os.path.abspath(os.path.expanduser(path))}', SPLITS[::-1]
-        @functools.cache
-        def read(train): return _from_family(digits, path, train, download)
-        def part(split):
-            cut = dict(train=slice(0, -_VALID), valid=slice(-_VALID, None), test=slice(None))[split]
-            return [o[cut] for o in read(split!='test')]
+        part = _parts_of_family(name, path, download)
     else:
         order = SPLITS
         if isinstance(digits, str):
@@ -436,6 +432,13 @@ def load_digits(
     if size is not None: images = _resize(images, size)
     names = _NAMES.get(name) if isinstance(digits, str) else _names_of(digits, pair[1])
     return Digits(images, labels, name, split, origin, names)
+
+def _parts_of_family(name, path, download):
+    "A function from the name of a split to its images and labels, which reads each file once"
+    @functools.cache
+    def read(train): return _from_family(name, path, train, download)
+    cuts = dict(train=slice(0, -_VALID), valid=slice(-_VALID, None), test=slice(None))
+    return lambda split: [o[cuts[split]] for o in read(split!='test')]
 
 _DRAWN = dict(fonts=(_read_fonts, "drawn from 21 of matplotlib's typefaces"), # Name → function, origin
               shapes=(_draw_shapes, f'drawn from {len(_SHAPES)} formulas'))
